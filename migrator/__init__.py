@@ -1,0 +1,1 @@
+"""Carry the settings datastore from one version to another, offline, at boot."""

@@ -1,0 +1,1 @@
+"""Bytes and devices: GUID partition tables, block devices, dm-verity trees, durable files."""

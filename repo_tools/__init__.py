@@ -1,0 +1,1 @@
+"""What a repository owner needs: keys, signing, publishing, waves."""

@@ -1,0 +1,1 @@
+"""Which partition set boots next: the GPT priority bits and nothing else."""

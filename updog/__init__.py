@@ -1,0 +1,1 @@
+"""Fetch signed metadata, choose an update, stream it onto the inactive set and flip."""
