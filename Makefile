@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh Debian machine: `make demo` and `make test`.
+# `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+BIN := .venv/bin
+JOBS ?= 2
+export PYTHON
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: setup
+setup: ## install Debian packages and the virtual environment
+	@packaging/setup.sh
+
+.PHONY: demo
+demo: setup ## build a disk and a signed repository, update, reboot, confirm; a bad update, the way back
+	@$(BIN)/python -m demo
+
+.PHONY: test
+test: setup ## lint, types, import rules and every test but the boots, with branch coverage
+	@$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE)
+
+.PHONY: lint
+lint: setup ## ruff and mypy alone
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+.PHONY: lock
+lock: setup ## resolve the ranges of pyproject.toml into requirements.lock
+	@$(BIN)/python -m piptools compile -q --all-extras --allow-unsafe --generate-hashes --strip-extras \
+	    --no-annotate --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	    --output-file requirements.lock pyproject.toml
+
+.PHONY: clean
+clean: ## remove what the targets above made
+	@rm -rf .venv .cache build dist demo-work .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# Least branch coverage that `make test` accepts, in percent.
+COVERAGE := 90
