@@ -1,4 +1,4 @@
-"""One hypothesis profile for everybody: no deadlines (shared machines are slow), the same cases every run."""
+"""One hypothesis profile for everybody: no deadlines, and the same cases in every run."""
 
 import os
 
