@@ -12,6 +12,9 @@ was seen and what was expected. `exit_code` is what a command ends with, `hint` 
     ├── WriteFailed           the kernel refused a write, or what was read back differs
     ├── LockHeld              another process is at work
     ├── VerityError           a dm-verity superblock or tree is not what it should be
+    │   ├── InvalidSuperblock     a field that is not as the only accepted format has it
+    │   ├── InvalidTreeSize       data, tree and superblock are not of sizes that go together
+    │   └── TreeMismatch          a block that does not match the digest above it
     ├── StateFileCorrupt      a file of ours cannot be understood
     └── StateFileUnsafe       a file of ours could have been written by somebody else
 """
@@ -124,6 +127,52 @@ class LockHeld(PartitionError):
 
 class VerityError(PartitionError):
     """A dm-verity superblock or hash tree is not what it should be."""
+
+
+class InvalidSuperblock(VerityError):
+    """No dm-verity superblock, or one for other parameters than ours; `field` is the first."""
+
+    def __init__(self, field: str, actual: str, expected: str) -> None:
+        self.field = field
+        self.actual = actual
+        self.expected = expected
+        super().__init__(
+            f"cannot use the dm-verity superblock: {field} is {actual}, expected {expected}"
+        )
+
+
+class InvalidTreeSize(VerityError):
+    """`what` has a length that no tree, or not this tree, can have."""
+
+    def __init__(self, what: str, length_bytes: int, expected: str) -> None:
+        self.what = what
+        self.length_bytes = length_bytes
+        self.expected = expected
+        super().__init__(f"{what} has {size_text(length_bytes)}, expected {expected}")
+
+
+class TreeMismatch(VerityError):
+    """A tree and what lies below it disagree.
+
+    `level` counts from 0, the digests of data blocks. `hash_block` is the block of the hash image
+    that holds the digest, `covered_block` the data block (level 0) or the block of the level below
+    that it belongs to; None where what differs is the padding behind the digests.
+    """
+
+    def __init__(self, *, level: int, hash_block: int, covered_block: int | None) -> None:
+        self.level = level
+        self.hash_block = hash_block
+        self.covered_block = covered_block
+        below = "data" if level == 0 else f"level {level - 1}"
+        what = (
+            "its padding"
+            if covered_block is None
+            else f"the digest of {below} block {covered_block}"
+        )
+        super().__init__(
+            f"hash tree does not match: level {level}, block {hash_block} of the hash image: "
+            f"{what} differs"
+        )
 
 
 class StateFileCorrupt(PartitionError):
