@@ -67,6 +67,15 @@ class Kernel:
         """Flush data, and the metadata needed to read it back."""
         os.fdatasync(fd)
 
+    def syncfs(self, fd: int) -> None:
+        """Flush all of the file system that `fd` lies on: every file, directory and name."""
+        import ctypes  # noqa: PLC0415  only the datastore needs it, and it is slow to import
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syncfs(fd):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+
     def drop_cache(self, fd: int, offset_bytes: int, length_bytes: int) -> None:
         """Forget clean cached pages, so that the next read asks the device."""
         os.posix_fadvise(fd, offset_bytes, length_bytes, os.POSIX_FADV_DONTNEED)
