@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from typing import TYPE_CHECKING, Self
 
 from partition import gpt, locks
@@ -23,6 +24,7 @@ from partition.blockdev import DEV, SYSFS, DeviceNumber, Devices
 from partition.errors import (
     DeviceBusy,
     DeviceNotFound,
+    InvalidTable,
     PartitionError,
     ReadFailed,
     WriteFailed,
@@ -34,6 +36,9 @@ from partition.region import Region
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
+
+_PATIENT_READS = 3
+_PATIENCE_SECONDS = 0.02
 
 
 class Disk:
@@ -83,7 +88,7 @@ class Disk:
             WriteFailed: The system refused, for writing.
         """
         # Looked at first: opening a FIFO or a terminal would already do something.
-        _check_kind(path)
+        is_image(path)
         try:
             fd = kernel.open(path, os.O_RDWR if writable else os.O_RDONLY)
         except OSError as error:
@@ -122,6 +127,25 @@ class Disk:
             InvalidTable: Neither copy is valid.
         """
         return gpt.read_table(self._read, self.size_bytes, self._sector_size, disk=str(self.path))
+
+    def read_table_beside_writers(self) -> gpt.ReadTable:
+        """The same without a lock, while another process may be writing the table.
+
+        Half of a copy may then be new and half old; a moment later it is whole again.
+
+        Raises:
+            InvalidTable: Neither copy is valid, and that lasts.
+        """
+        for _ in range(_PATIENT_READS):
+            try:
+                found = self.read_table()
+            except InvalidTable:
+                pass
+            else:
+                if not found.problems:
+                    return found
+            time.sleep(_PATIENCE_SECONDS)
+        return self.read_table()
 
     def write_table(self, table: gpt.Table) -> None:
         """Write both copies in the crash-safe order, flush each, and read both back.
@@ -212,13 +236,19 @@ class Disk:
             )
 
 
-def _check_kind(path: Path) -> None:
+def is_image(path: Path) -> bool:
+    """Whether `path` is a disk image (True) or a block device (False).
+
+    Raises:
+        DeviceNotFound: It is neither, or does not exist.
+    """
     try:
         mode = path.stat().st_mode
     except OSError as error:
         raise DeviceNotFound(path, reason(error)) from error
     if not (stat.S_ISBLK(mode) or stat.S_ISREG(mode)):
         raise DeviceNotFound(path, "it is neither a block device nor a disk image file")
+    return stat.S_ISREG(mode)
 
 
 def _open_failed(path: Path, error: OSError, *, writable: bool) -> PartitionError:
