@@ -1,0 +1,270 @@
+"""One image on its way from the repository to its partition.
+
+The stages, each a thread of its own, and what goes between them:
+
+    receive --Received--> hash --Received--> decode --pieces, marks--> write --Span--> check
+       ^                                        |  ^                      |
+       +-------------- memory back -------------+  +---- memory back -----+
+
+- receive: bytes from the transport into memory that goes round, cut where LZ4 blocks end, so that a
+  block lies in one piece and is never copied; counts them against the target's length.
+- hash: every received byte, in order; the digests are compared at the end.
+- decode: LZ4 blocks into large aligned pieces.
+- write: pieces to the partition; flushes now and then, and hands what was flushed to check.
+- check: reads it back from the device (`updog.readback`).
+
+A stage that has seen the end, and found all well, passes the end on; so the image is good exactly
+when `check` has ended without an error. All heavy calls (socket, digest, LZ4, disk) release the
+interpreter lock, so the stages run side by side. Memory: `_RECEIVED_STOCK` and `_DECODED_STOCK`
+pieces of at most one LZ4 block each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from updog.conveyor import Belt, Conveyor
+from updog.decoder import PIECE_SIZE, Decoder
+from updog.digests import known_digests, open_digest
+from updog.errors import StreamInvalid
+from updog.journal import Mark, Span
+from updog.lz4block import HISTORY_SIZE, Memory
+from updog.lz4frame import Event, Scanner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from partition.writer import RegionWriter
+    from updog.readback import Checker
+    from updog.targets import Target
+    from updog.transport import Source
+
+_RECEIVED_STOCK: Final = 4
+_DECODED_STOCK: Final = 3
+
+_READ_SIZE: Final = 1 << 20
+_LOOKAHEAD: Final = 4  # the size of the next block, read along with this one
+_SPAN_SIZE: Final = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """Memory that starts with whole units of the LZ4 format.
+
+    Attributes:
+        memory: Goes back to the stock after decoding.
+        length: How much of it the units take up.
+        events: The blocks in it, and what is between them.
+        end: The place right after it; `written_bytes` and `produced` are for the decoder to fill
+            in.
+    """
+
+    memory: Memory
+    length: int
+    events: list[Event]
+    end: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Decoded bytes, from `HISTORY_SIZE` on in memory that goes back after writing."""
+
+    memory: Memory
+    length: int
+
+
+class _End(Enum):
+    """Passed on by a stage that has seen the end and found all well."""
+
+    END = "end"
+
+
+_END: Final = _End.END
+
+
+class ImageStream:
+    """Move one image; used once.
+
+    Args:
+        target: What verified metadata says of it.
+        source: Its bytes, from `start.received_bytes` on.
+        writer: Its partition, open at `start.written_bytes`.
+        checker: Looks at what was written.
+        start: Where an earlier run stopped.
+        history: The last bytes written before `start`, for linked blocks.
+        save: Called by the write stage after a flush, with a mark before which everything is on the
+            medium, and the spans flushed by this stream.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        source: Source,
+        writer: RegionWriter,
+        checker: Checker,
+        *,
+        start: Mark,
+        history: bytes,
+        save: Callable[[Mark, Sequence[Span]], None],
+    ) -> None:
+        self.received_bytes = start.received_bytes
+        self.end = self._written = start
+        self._span_digest = hashlib.sha256()
+        self._written_sha256 = ""
+        self.spans: list[Span] = []
+        self._target = target
+        self._source = source
+        self._writer = writer
+        self._checker = checker
+        self._start = start
+        self._save = save
+        self._digests = {
+            name: open_digest(name, start.digests.get(name))
+            for name in known_digests(target.hashes)
+        }
+        if not self._digests:
+            listed = ", ".join(sorted(target.hashes))
+            raise StreamInvalid(target.name, f"its metadata lists no digest known here: {listed}")
+        self._conveyor = conveyor = Conveyor()
+        self._free_received = conveyor.belt(Memory(PIECE_SIZE) for _ in range(_RECEIVED_STOCK))
+        self._received: Belt[_Received | _End] = conveyor.belt()
+        self._hashed: Belt[_Received | _End] = conveyor.belt()
+        self._free_decoded = conveyor.belt(
+            Memory(HISTORY_SIZE + PIECE_SIZE) for _ in range(_DECODED_STOCK)
+        )
+        self._decoded: Belt[_Piece | Mark | _End] = conveyor.belt()
+        self._flushed: Belt[Span | _End] = conveyor.belt()
+        self._decoder = Decoder(
+            target.name,
+            self._free_decoded.get,
+            lambda memory, length: self._decoded.put(_Piece(memory, length)),
+            writer.require_room,
+            total=start.written_bytes,
+            frame=start.position.frame,
+            produced=start.produced,
+            history=history,
+        )
+
+    def run(self, tick: Callable[[], None]) -> None:
+        """Move all of it, check it, and return when it is flushed, read back and found right.
+
+        Args:
+            tick: Called in this thread some twenty times a second; may raise to stop.
+
+        Raises:
+            StreamInvalid: What was received is not the target.
+            ImageMismatch: What was read back is not what it has to be.
+            DownloadFailed, PartitionError: As source, writer and checker say.
+        """
+        conveyor = self._conveyor
+        conveyor.stage("receive", self._receive)
+        conveyor.stage("hash", self._hash)
+        conveyor.stage("decode", self._decode)
+        conveyor.stage("write", self._write)
+        conveyor.stage("check", self._check)
+        conveyor.run(tick, self._source.close)
+
+    def _receive(self) -> None:
+        scanner = Scanner(self._target.name, self._start.position)
+        received = self._start.received_bytes
+        rest, needed = b"", 1
+        ended = False
+        while not ended:
+            memory = self._free_received.get()
+            wanted = max(needed + _LOOKAHEAD, _READ_SIZE)
+            memory.ensure(wanted)
+            filled = len(rest)
+            memory.view[:filled] = rest
+            while filled < wanted and not ended:
+                count = self._source.readinto(memory.view[filled:wanted])
+                filled += count
+                ended = not count
+                self._count(count)
+            scan = scanner.scan(memory.view[:filled])
+            # Copied before the memory goes on; at most the start of one small block.
+            rest, needed = bytes(memory.view[scan.consumed : filled]), scan.needed
+            received += scan.consumed
+            end = Mark(received_bytes=received, position=scanner.position)
+            self._received.put(_Received(memory, scan.consumed, scan.events, end))
+        if self.received_bytes != self._target.length_bytes:
+            raise StreamInvalid(
+                self._target.name,
+                f"it ends after {self.received_bytes} bytes, expected {self._target.length_bytes}",
+            )
+        scanner.finish(len(rest))
+        self._received.put(_END)
+
+    def _count(self, count: int) -> None:
+        self.received_bytes += count
+        if self.received_bytes > self._target.length_bytes:
+            raise StreamInvalid(
+                self._target.name, f"it goes on after {self._target.length_bytes} bytes"
+            )
+
+    def _hash(self) -> None:
+        while not isinstance(item := self._received.get(), _End):
+            data = item.memory.view[: item.length]
+            for digest in self._digests.values():
+                digest.update(data)
+            states = {name: digest.state() for name, digest in self._digests.items()}
+            known = {name: state for name, state in states.items() if state is not None}
+            self._hashed.put(replace(item, end=replace(item.end, digests=known)))
+        for name, expected in known_digests(self._target.hashes).items():
+            actual = self._digests[name].hexdigest()
+            if actual != expected:
+                raise StreamInvalid(
+                    self._target.name, f"its {name} digest is {actual}, expected {expected}"
+                )
+        self._hashed.put(_END)
+
+    def _decode(self) -> None:
+        decoder = self._decoder
+        while not isinstance(item := self._hashed.get(), _End):
+            decoder.feed(item.memory, item.events)
+            decoder.flush()
+            self._free_received.put(item.memory)
+            self._decoded.put(
+                replace(item.end, written_bytes=decoder.total, produced=decoder.produced)
+            )
+        self._decoded.put(_END)
+
+    def _write(self) -> None:
+        while not isinstance(item := self._decoded.get(), _End):
+            if isinstance(item, Mark):
+                self._written = item
+                self._written_sha256 = self._span_digest.hexdigest()
+                if item.written_bytes - self.end.written_bytes >= _SPAN_SIZE:
+                    self.settle()
+            else:
+                data = item.memory.view[HISTORY_SIZE : HISTORY_SIZE + item.length]
+                self._writer.write(data)
+                if self._checker.wants_digests:
+                    self._span_digest.update(data)
+                self._free_decoded.put(item.memory)
+        self.settle()
+        self._flushed.put(_END)
+
+    def settle(self) -> None:
+        """Flush up to the last mark, have it checked, and save it.
+
+        For the write stage; and for who ran the stream, after it was stopped.
+        """
+        mark = self._written
+        if mark.written_bytes <= self.end.written_bytes:
+            return
+        self._writer.flush()
+        sha256 = self._written_sha256 if self._checker.wants_digests else None
+        span = Span(self.end.written_bytes, mark.written_bytes, sha256)
+        self.spans.append(span)
+        self._flushed.put(span)
+        self._span_digest = hashlib.sha256()
+        self.end = mark
+        self._save(mark, self.spans)
+
+    def _check(self) -> None:
+        while not isinstance(span := self._flushed.get(), _End):
+            self._checker.check(span)
+        self._checker.finish(self.end.written_bytes)
