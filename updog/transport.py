@@ -11,10 +11,16 @@ names the address without credentials and without its query.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from updog.addresses import Address
+from updog.errors import DownloadFailed
+from updog.proxies import Proxies
+from updog.retries import Limits
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from updog.targets import Target
 
@@ -114,3 +120,115 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Let go of all connections."""
+
+
+class Base(Protocol):
+    """One of a repository's two addresses: a place below which files lie."""
+
+    label: str
+
+    def fetch(self, file_name: str, max_bytes: int, validator: str | None) -> Fetched:
+        """See `Transport.fetch_metadata_if_changed`."""
+
+    def open(self, target: Target, start_bytes: int, validator: str | None) -> Source:
+        """See `Transport.open_target`."""
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+
+
+class RepositoryTransport:
+    """A `Transport` over two bases.
+
+    Args:
+        metadata: Where metadata lies.
+        targets: Where targets lie.
+        parameters: What the bases send along with each request; `announce` changes it.
+    """
+
+    def __init__(self, metadata: Base, targets: Base, parameters: dict[str, str]) -> None:
+        self._metadata = metadata
+        self._targets = targets
+        self._parameters = parameters
+
+    @property
+    def label(self) -> str:
+        """See `Transport.label`."""
+        return self._metadata.label
+
+    def fetch_metadata(self, file_name: str, max_bytes: int) -> bytes:
+        """See `Transport.fetch_metadata`."""
+        data = self._metadata.fetch(file_name, max_bytes, None).data
+        if data is None:
+            raise DownloadFailed(file_name, "the server says that it has not changed, unasked")
+        return data
+
+    def fetch_metadata_if_changed(
+        self, file_name: str, max_bytes: int, validator: str | None
+    ) -> Fetched:
+        """See `Transport.fetch_metadata_if_changed`."""
+        return self._metadata.fetch(file_name, max_bytes, validator)
+
+    def open_target(
+        self, target: Target, *, start_bytes: int = 0, validator: str | None = None
+    ) -> Source:
+        """See `Transport.open_target`."""
+        return self._targets.open(target, start_bytes, validator)
+
+    def announce(self, *, target: str | None = None, migrations: Sequence[str] = ()) -> None:
+        """See `Transport.announce`."""
+        if target is not None:
+            self._parameters["target"] = target
+        if migrations:
+            self._parameters["migrations"] = ",".join(migrations)
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+        self._metadata.close()
+        self._targets.close()
+
+
+def connect(
+    metadata_base_url: str,
+    targets_base_url: str,
+    *,
+    parameters: Mapping[str, str] | None = None,
+    proxies: Proxies | None = None,
+    limits: Limits | None = None,
+) -> RepositoryTransport:
+    """Return a transport for a repository at two addresses; nothing is sent yet.
+
+    Args:
+        metadata_base_url: http, https or file; may carry credentials.
+        targets_base_url: The same.
+        parameters: Sent as the query of each HTTP request.
+        proxies: None for none at all.
+        limits: None for the usual ones.
+
+    Raises:
+        AddressInvalid: One of the addresses cannot be used.
+    """
+    addresses = [Address.parse(url) for url in (metadata_base_url, targets_base_url)]
+    query = dict(parameters or {})
+    metadata, targets = _bases(addresses, query, proxies or Proxies(), limits or Limits())
+    return RepositoryTransport(metadata, targets, query)
+
+
+def _bases(
+    addresses: Sequence[Address], query: Mapping[str, str], proxies: Proxies, limits: Limits
+) -> list[Base]:
+    # Only what is needed is loaded: the HTTP library takes longer than all of the rest.
+    from updog.local import LocalBase  # noqa: PLC0415
+
+    client = None
+    bases: list[Base] = []
+    for address in addresses:
+        if address.scheme == "file":
+            bases.append(LocalBase(Path(address.file_path())))
+            continue
+        from updog.http import HttpClient  # noqa: PLC0415
+        from updog.http_source import HttpBase  # noqa: PLC0415
+
+        client = client or HttpClient(limits=limits, proxies=proxies, parameters=query)
+        bases.append(HttpBase(client, address))
+    return bases

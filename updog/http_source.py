@@ -1,0 +1,391 @@
+"""One file over HTTP: lengths, ranges, and going on where a connection broke.
+
+Decides what of a server's answer is believed. Rules, each from RFC 9110:
+
+- An encoded body is refused: we asked for `identity`, and lengths would mean nothing (section 8.4).
+- The length that is told must be the one expected; a body that ends early is continued, one that
+  goes on is refused at the first byte too many.
+- A partial answer is taken only if it is a 206 whose `Content-Range` starts where we are and whose
+  total is the expected one (section 14.4), from the file that we began with: the request carries
+  `If-Range` where the server gave a strong ETag or an old enough date (section 13.1.5).
+- A server that answers 200 to a range request sends all of it again. If it names another file than
+  before, what we have is worthless and the caller must start over (`CannotResume`). If it names
+  the same one, or is silent, as many bytes as we have are read past: a target's digest covers the
+  whole either way. (Metadata has no digest in advance: there, silence means to start over.)
+
+An answer that cannot be right is final when nothing was received yet, and one more failure after
+that: a bad gateway in the middle of a download is waited out, a wrong address is reported at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http
+import http.client
+import re
+import threading
+import time
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from updog.errors import CannotResume, DownloadFailed, NotFound
+from updog.retries import TRANSIENT_STATUS, Broken, RateGuard, retry_after_seconds
+from updog.transport import Fetched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from updog.addresses import Address
+    from updog.http import Answer, HttpClient
+    from updog.targets import Target
+
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
+# RFC 9110 section 8.8.2.2: a date is a strong validator once the file was left alone for so long.
+_DATE_IS_STRONG_SECONDS = 60
+_CHUNK_BYTES = 64 * 1024
+
+
+class HttpBase:
+    """A directory on a web server.
+
+    Args:
+        client: Sends the requests; shared by the bases of one repository.
+        address: The directory.
+    """
+
+    def __init__(self, client: HttpClient, address: Address) -> None:
+        self.label = address.shown()
+        self._client = client
+        self._address = address
+
+    def fetch(self, file_name: str, max_bytes: int, validator: str | None) -> Fetched:
+        """See `updog.transport.Transport.fetch_metadata_if_changed`."""
+        failures = 0
+        while True:
+            source = HttpSource(
+                self._client, self._address, file_name, max_bytes=max_bytes, unless=validator
+            )
+            try:
+                return _read_all(source, validator)
+            except CannotResume:
+                # It changed while we were at it.
+                failures += 1
+                if failures > self._client.limits.max_retries:
+                    raise
+            finally:
+                source.close()
+
+    def open(self, target: Target, start_bytes: int, validator: str | None) -> HttpSource:
+        """See `updog.transport.Transport.open_target`."""
+        return HttpSource(
+            self._client,
+            self._address,
+            target.url_path(),
+            length_bytes=target.length_bytes,
+            start_bytes=start_bytes,
+            validator=validator,
+        )
+
+    def close(self) -> None:
+        """Cut off what is under way here and in every base of the same client."""
+        self._client.close()
+
+
+class HttpSource:
+    """One file's bytes, retried and resumed; see `updog.transport.Source`.
+
+    Args:
+        client: Sends the requests.
+        address: The base.
+        path: Below it, percent-encoded.
+        length_bytes: Exact; None if the server is to tell.
+        max_bytes: The most that an unknown length may be.
+        start_bytes: How much is already here.
+        validator: Of the part that is already here.
+        unless: Ask only for a file that this validator does not name (see `not_modified`).
+
+    Attributes:
+        validator: See `updog.transport.Source`.
+        revalidator: What to give as `unless` next time; a weak ETag will do.
+        not_modified: There is no new file, and nothing to read.
+
+    Raises:
+        CannotResume, NotFound, DownloadFailed: As `updog.transport.Transport.open_target`.
+    """
+
+    def __init__(
+        self,
+        client: HttpClient,
+        address: Address,
+        path: str,
+        *,
+        length_bytes: int | None = None,
+        max_bytes: int = 0,
+        start_bytes: int = 0,
+        validator: str | None = None,
+        unless: str | None = None,
+    ) -> None:
+        self.validator = validator
+        self.revalidator: str | None = None
+        self.not_modified = False
+        self.shown = address.shown(path)
+        self._client = client
+        self._limits = client.limits
+        self._address = address
+        self._path = path
+        self._digest_is_known = length_bytes is not None
+        self._length_bytes = length_bytes
+        self._max_bytes = max_bytes if length_bytes is None else length_bytes
+        self._unless = unless
+        self._start_bytes = self._position = start_bytes
+        self._skip_bytes = 0
+        self._budget = client.budget()
+        self._rate = RateGuard(client.limits)
+        self._call = client.call()
+        self._answer: Answer | None = None
+        # Held while a thread works on the answer; `close` leaves the tidying up to that thread.
+        self._busy = threading.Lock()
+        while self._answer is None and not self.not_modified and start_bytes != length_bytes:
+            with self._one_attempt():
+                self._answer = self._request()
+
+    def readinto(self, buffer: memoryview) -> int:
+        """See `updog.transport.Source.readinto`."""
+        try:
+            with self._busy:
+                return self._next(buffer)
+        finally:
+            if self._call.stopped.is_set():
+                self._tidy_up()
+
+    def close(self) -> None:
+        """See `updog.transport.Source.close`."""
+        self._call.abort()
+        self._tidy_up()
+
+    def _tidy_up(self) -> None:
+        if self._busy.acquire(blocking=False):
+            try:
+                self._drop()
+            finally:
+                self._busy.release()
+
+    def _next(self, buffer: memoryview) -> int:
+        while self._position != self._length_bytes and not self.not_modified:
+            with self._one_attempt():
+                if self._answer is None:
+                    self._answer = self._request()
+                elif self._skip_bytes:
+                    self._skip_bytes -= self._receive(self._answer, buffer[: self._skip_bytes])
+                elif received := self._receive(self._answer, buffer):
+                    self._position += received
+                    self._budget.progressed(received)
+                    return received
+                else:
+                    self._length_bytes = self._position
+        self._finish()
+        return 0
+
+    @contextlib.contextmanager
+    def _one_attempt(self) -> Iterator[None]:
+        """Run a block; if it breaks off, let go of the connection and wait for the next turn."""
+        try:
+            yield
+        except Broken as broken:
+            self._drop()
+            self._client.wait(self._call, self._budget, broken, self.shown)
+
+    def _drop(self) -> None:
+        answer, self._answer = self._answer, None
+        self._skip_bytes = 0
+        if answer is not None:
+            answer.close()
+
+    def _request(self) -> Answer | None:
+        """Ask for what is missing and look at the answer's headers; None if nothing is new."""
+        headers = {}
+        if self._position:
+            headers["Range"] = f"bytes={self._position}-"
+            if self.validator is not None:
+                headers["If-Range"] = self.validator
+        elif self._unless is not None:
+            by_tag = self._unless.startswith(('"', "W/"))
+            headers["If-None-Match" if by_tag else "If-Modified-Since"] = self._unless
+        answer = self._client.get(self._address, self._path, headers, self._call)
+        try:
+            self._judge(answer)
+        except (Broken, DownloadFailed):
+            answer.close()
+            raise
+        if self.not_modified:
+            answer.release()
+            return None
+        return answer
+
+    def _judge(self, answer: Answer) -> None:
+        """Accept an answer by its status and headers.
+
+        Raises:
+            Broken: Try again.
+            DownloadFailed: There is no point.
+        """
+        status = f"{answer.status} {answer.reason}".rstrip()
+        match answer.status:
+            case http.HTTPStatus.OK:
+                self._refuse_encoded(answer)
+                self._judge_whole(answer)
+            case http.HTTPStatus.PARTIAL_CONTENT if self._position:
+                self._refuse_encoded(answer)
+                self._judge_part(answer)
+            case http.HTTPStatus.NOT_MODIFIED if self._unless is not None and not self._position:
+                self.not_modified = True
+            case http.HTTPStatus.NOT_FOUND:
+                raise NotFound(self.shown, status)
+            case http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE if self._position:
+                total = answer.headers.get("Content-Range", "").removeprefix("bytes */")
+                if self._digest_is_known and total not in {"", str(self._length_bytes)}:
+                    raise DownloadFailed(self.shown, self._other_length(total))
+                raise CannotResume(self.shown, status)
+            case code if code in TRANSIENT_STATUS:
+                raise Broken(status, retry_after_seconds(answer.headers))
+            case _:
+                raise DownloadFailed(self.shown, status)
+
+    def _judge_whole(self, answer: Answer) -> None:
+        length = answer.body.length
+        if self._length_bytes is None and length is not None:
+            if length > self._max_bytes:
+                raise DownloadFailed(self.shown, self._too_long())
+            self._length_bytes = length
+        if length is not None and length != self._length_bytes:
+            kind = answer.headers.get("Content-Type", "")
+            self._refuse(self._other_length(f"{length}") + (f" ({kind})" if kind else ""))
+        validator = _strong_validator(answer.headers)
+        if self._position:
+            self._refuse_other_file(validator)
+            if not self._digest_is_known and (validator is None or self.validator is None):
+                raise CannotResume(self.shown, "the server sends it anew and does not identify it")
+            self._skip_bytes = self._position
+        else:
+            self.validator = validator
+            self.revalidator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+
+    def _judge_part(self, answer: Answer) -> None:
+        told = answer.headers.get("Content-Range", "")
+        match = _CONTENT_RANGE.fullmatch(told)
+        first, last, total = match.groups() if match else ("", "", "")
+        if self._length_bytes is None and total.isdecimal() and int(total) <= self._max_bytes:
+            self._length_bytes = int(total)
+        if (
+            self._length_bytes is None
+            or first != str(self._position)
+            or total not in {"*", str(self._length_bytes)}
+            or int(last) >= self._length_bytes
+            or answer.body.length not in {None, int(last) - self._position + 1}
+        ):
+            self._refuse(f"asked for bytes from {self._position}, got Content-Range {told!r}")
+        self._refuse_other_file(_strong_validator(answer.headers))
+
+    def _refuse_encoded(self, answer: Answer) -> None:
+        encoding = answer.headers.get("Content-Encoding", "identity")
+        transfer = answer.headers.get("Transfer-Encoding", "chunked")
+        if encoding.lower() != "identity":
+            self._refuse(f"the server sends it encoded as {encoding!r}, asked for as it is")
+        if transfer.lower() != "chunked":
+            self._refuse(f"the server sends it with Transfer-Encoding {transfer!r}")
+
+    def _refuse_other_file(self, validator: str | None) -> None:
+        ours = self.validator
+        if ours is None or validator is None or ours == validator:
+            return
+        # Two of a kind, tags or dates: a server in front of the same files may lack one of them.
+        if ours.startswith('"') == validator.startswith('"'):
+            raise CannotResume(self.shown, "the server has another file there by now")
+
+    def _refuse(self, reason: str) -> None:
+        if self._position == self._start_bytes:
+            raise DownloadFailed(self.shown, reason)
+        raise Broken(reason)
+
+    def _receive(self, answer: Answer, buffer: memoryview) -> int:
+        """Receive once; 0 only where a file of unknown length ends.
+
+        Raises:
+            Broken: The connection ended or stalled, or is too slow to go on with.
+            DownloadFailed: There is more than there may be.
+        """
+        room = max(self._max_bytes - self._position, 0)
+        began = time.monotonic()
+        with self._connection_errors():
+            received = answer.body.receive(buffer[:room] if room else memoryview(bytearray(1)))
+        if received and not room:
+            raise DownloadFailed(self.shown, self._too_long())
+        if self._rate.too_slow(received, time.monotonic() - began):
+            raise Broken(f"slower than {self._limits.min_bytes_per_second} bytes per second")
+        ended_early = answer.body.length or self._length_bytes is not None or self._skip_bytes
+        if received == 0 and ended_early:
+            at = f"{self._position} of {self._length_bytes} bytes"
+            raise Broken(f"the connection ended after {at}")
+        return received
+
+    def _finish(self) -> None:
+        """Make sure that the file ends here, and leave the connection in order."""
+        answer = self._answer
+        if answer is None:
+            return
+        surplus = 0
+        whole = answer.body.length == 0
+        if not whole:
+            # Chunked, or until the connection closes: only one byte more would tell.
+            with contextlib.suppress(Broken), self._connection_errors(), self._call.deadline():
+                surplus = answer.body.receive(memoryview(bytearray(1)))
+                whole = surplus == 0 and answer.body.chunked
+        if whole:
+            self._answer = None
+            answer.release()
+        self._drop()
+        if surplus:
+            raise DownloadFailed(self.shown, self._too_long())
+
+    @contextlib.contextmanager
+    def _connection_errors(self) -> Iterator[None]:
+        """Turn what a broken connection raises into `Broken`."""
+        try:
+            yield
+        except TimeoutError as error:
+            seconds = self._limits.stall_timeout_seconds
+            raise Broken(f"nothing received for {seconds:g} s") from error
+        except http.client.HTTPException as error:
+            raise Broken(f"the connection ended after {self._position} bytes") from error
+        except OSError as error:
+            raise Broken(error.strerror or "the connection broke") from error
+
+    def _other_length(self, told: str) -> str:
+        return f"the server has {told} bytes, expected {self._length_bytes}"
+
+    def _too_long(self) -> str:
+        return f"longer than {self._max_bytes} bytes"
+
+
+def _read_all(source: HttpSource, unless: str | None) -> Fetched:
+    if source.not_modified:
+        return Fetched(None, unless)
+    data = bytearray()
+    chunk = memoryview(bytearray(_CHUNK_BYTES))
+    while received := source.readinto(chunk):
+        data += chunk[:received]
+    return Fetched(bytes(data), source.revalidator)
+
+
+def _strong_validator(headers: Mapping[str, str]) -> str | None:
+    """Return what identifies a file byte for byte, for `If-Range`."""
+    tag = headers.get("ETag", "")
+    if tag.startswith('"'):
+        return tag
+    modified = headers.get("Last-Modified", "")
+    try:
+        sent, changed = (parsedate_to_datetime(text) for text in (headers["Date"], modified))
+        age_seconds = (sent - changed).total_seconds()
+    except (KeyError, TypeError, ValueError):
+        return None
+    return modified if age_seconds >= _DATE_IS_STRONG_SECONDS else None
