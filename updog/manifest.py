@@ -34,7 +34,6 @@ MANIFEST_NAME: Final = "manifest.json"
 """The target that holds it."""
 
 _STEP = re.compile(r"\(\s*([^\s,()]+)\s*,\s*([^\s,()]+)\s*\)")
-_NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 T = TypeVar("T")
 
 
@@ -45,7 +44,7 @@ class Images:
     boot: str
     root: str
     hash: str
-    unknown: Mapping[str, object] = field(default=_NOTHING, repr=False, hash=False)
+    unknown: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
 
     def to_json(self) -> dict[str, object]:
         """Return the JSON object, in the order in which Bottlerocket writes it."""
@@ -72,7 +71,7 @@ class Update:
     max_version: Version
     waves: Waves = field(hash=False)
     images: Images
-    unknown: Mapping[str, object] = field(default=_NOTHING, repr=False, hash=False)
+    unknown: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
 
     @property
     def label(self) -> str:
@@ -98,7 +97,7 @@ class Manifest:
 
     updates: tuple[Update, ...] = ()
     migrations: Migrations = field(default_factory=dict)
-    unknown: Mapping[str, object] = field(default=_NOTHING, repr=False)
+    unknown: Mapping[str, object] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Manifest:
@@ -152,7 +151,7 @@ class _Object:
         return f"{self.where}.{name}" if self.where else name
 
     def rest(self) -> Mapping[str, object]:
-        return MappingProxyType(self._left) if self._left else _NOTHING
+        return MappingProxyType(self._left)
 
     def text(self, name: str) -> str:
         value = self._left.pop(name, None)
