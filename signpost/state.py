@@ -15,6 +15,9 @@ A state is a value. Each transition checks what must hold first and returns the 
                                                                     active: priority 1
     mark_successful_boot                                            active: successful
                                                                     private: booted once
+    mark_failed_boot       two sets; inactive will boot, and        active: tries 0,
+                           surely if active is confirmed            not successful
+    restore_try                                                     active: one try more
     boot                   a set will boot                          that set: one try spent
 
 They keep one promise: from a disk with a set that *surely* boots (priority and successful: however
@@ -190,6 +193,27 @@ class BootState:
         """Confirm the running set: from now on it boots without tries."""
         state = self._with({self.active: self.sets[self.active].with_successful(True)})
         return replace(state, private=self.private.with_booted_once())
+
+    def mark_failed_boot(self) -> BootState:
+        """Give the running set up: it does not boot again until it is written anew."""
+        inactive = self._inactive("mark-failed-boot")
+        active, other = self.sets[self.active], self.sets[inactive]
+        if not other.will_boot or (active.successful and not other.successful):
+            raise NotBootable(
+                "mark-failed-boot",
+                f"set {inactive.value} is not known to boot instead of it ({other})",
+            )
+        return self._with({self.active: active.with_tries_left(0).with_successful(False)})
+
+    def restore_try(self) -> BootState:
+        """Give back the try that this boot spent: it ends as it should.
+
+        For a confirmed set the try changes nothing but that the boot stage can tell a clean end
+        from a restart by dm-verity, which it has to look into.
+        """
+        flags = self.sets[self.active]
+        tries_left = min(flags.tries_left + 1, MAX_TRIES)
+        return self._with({self.active: flags.with_tries_left(tries_left)})
 
     def boot(self) -> BootState:
         """Restart: the set that the boot loader chooses runs, its try spent.
