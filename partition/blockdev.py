@@ -13,7 +13,6 @@ Documentation/ABI/stable/sysfs-block, proc(5).
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,8 +64,7 @@ class Mount(NamedTuple):
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Devices:
+class Devices(NamedTuple):
     """The kernel's view of block devices. All methods raise DeviceNotFound when it does not tell.
 
     Attributes:

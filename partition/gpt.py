@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from zlib import crc32
 
 from partition.errors import InvalidTable, WriteFailed
@@ -134,8 +134,7 @@ class Table:
         return replace(self, array=array)
 
 
-@dataclass(frozen=True, slots=True)
-class ReadTable:
+class ReadTable(NamedTuple):
     """A table, the copy it was read from, and what is wrong with the copies, a sentence each."""
 
     table: Table
@@ -143,8 +142,7 @@ class ReadTable:
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """Write `data` at byte `offset` of the disk."""
 
     offset: int
@@ -184,7 +182,7 @@ def write_plan(table: Table) -> Plan:
 
 
 def _copy_plan(header: Header, array: bytes) -> Iterator[Write | Flush]:
-    sealed = replace(header, entries_crc32=crc32(array))
+    sealed = header._replace(entries_crc32=crc32(array))
     yield Write(header.entries_lba * header.sector_size, array)
     yield Write(header.my_lba * header.sector_size, sealed.pack())
     yield FLUSH
@@ -224,8 +222,8 @@ def _table(copies: Copies, valid: Copy) -> Table:
     """The table of the valid copy, with a place for each copy."""
     backup_array_lba = _backup_array_lba(copies, valid)
     last_lba = copies.disk.sectors - 1
-    common = replace(
-        valid.header, last_usable_lba=min(valid.header.last_usable_lba, backup_array_lba - 1)
+    common = valid.header._replace(
+        last_usable_lba=min(valid.header.last_usable_lba, backup_array_lba - 1)
     )
     return Table(
         primary=_placed(
@@ -252,8 +250,7 @@ def _placed(
 ) -> Header:
     """The common header at one of its places, with the bytes that this copy had beside fields."""
     own = like.header if like else common
-    return replace(
-        common,
+    return common._replace(
         my_lba=my_lba,
         alternate_lba=alternate_lba,
         entries_lba=entries_lba,

@@ -5,8 +5,7 @@ Nothing here writes, and nothing is repaired: damage becomes a sentence in `prob
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 from partition.errors import ReadFailed
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@dataclass(frozen=True, slots=True)
-class DiskView:
+class DiskView(NamedTuple):
     """A disk as sectors of one size."""
 
     read: Callable[[int, int], bytes]
@@ -39,8 +37,7 @@ class DiskView:
         return unchecked(self.bytes_at(lba, self.sector_size))
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(NamedTuple):
     """A valid copy."""
 
     header: Header
@@ -55,8 +52,7 @@ class Copy:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Copies:
+class Copies(NamedTuple):
     """What was found on a disk, read with one sector size."""
 
     disk: DiskView

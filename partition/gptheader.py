@@ -5,13 +5,15 @@ Which of the two copies is used, and where they are written, is `partition.gpt`.
 
 All bytes that are not fields (the four reserved ones, and everything behind the 92nd) are kept, so
 that a header read and written again is the same byte for byte.
+
+Plain records of this package are NamedTuples, which import several times as fast as dataclasses:
+`signpost status` is asked often.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 from zlib import crc32
 
@@ -30,8 +32,7 @@ class Damaged(Exception):
     """This copy cannot be trusted; `str()` says why, and becomes one of the table's problems."""
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """The fields of one header. LBAs count sectors from the start of the disk; ends are inclusive.
 
     Attributes:
@@ -62,7 +63,7 @@ class Header:
     entries_count: int
     entry_size: int
     entries_crc32: int
-    tail: bytes = field(repr=False)
+    tail: bytes
 
     @property
     def sector_size(self) -> int:

@@ -8,9 +8,8 @@ destroy the other. Names (labels) are for people; nothing depends on them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from signpost.errors import LayoutInvalid
@@ -53,8 +52,7 @@ DATA_TYPE: Final = UUID("626f7474-6c65-6474-6861-726d61726b73")
 _MAX_SETS: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionSet:
+class PartitionSet(NamedTuple):
     """The partition numbers (from 1) of one set."""
 
     boot: int
@@ -71,8 +69,7 @@ class PartitionSet:
         return frozenset({self.boot, self.root, self.hash})
 
 
-@dataclass(frozen=True, slots=True)
-class SingleSet:
+class SingleSet(NamedTuple):
     """A disk with set A alone; it cannot be updated."""
 
     a: PartitionSet
@@ -84,8 +81,7 @@ class SingleSet:
         return {Slot.A: self.a}
 
 
-@dataclass(frozen=True, slots=True)
-class DualSet:
+class DualSet(NamedTuple):
     """A disk with both sets."""
 
     a: PartitionSet

@@ -15,8 +15,8 @@ disk image has no running system, so there the set must be named.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from partition.blockdev import DEV, PROC, SYSFS, DeviceNumber, Devices
 from partition.disk import Disk, is_image
@@ -32,8 +32,7 @@ ACTIVE_SET_PARAMETER = "signpost.active"
 """Parameter of the kernel command line with the same content."""
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(NamedTuple):
     """A disk and its active set.
 
     Attributes:
