@@ -16,6 +16,10 @@ UpdogError
 │   ├── NotFound
 │   └── CannotResume
 ├── AddressInvalid
+├── ClockNotSet
+├── RepositoryInvalid
+│   └── MetadataExpired
+├── NoSuchTarget
 ├── UnsafeTargetName
 ├── StreamInvalid
 ├── ImageMismatch
@@ -181,6 +185,51 @@ class AddressInvalid(UpdogError):
     def __init__(self, problem: str) -> None:
         self.problem = problem
         super().__init__(f"refusing the repository's address: {problem}")
+
+
+class ClockNotSet(UpdogError):
+    """This host's clock was never set, so expiry means nothing."""
+
+    hint = (
+        'set the clock, or let the image\'s build time stand in: clock_floor = "build-time" in '
+        "updog.toml"
+    )
+
+    def __init__(self, clock: str) -> None:
+        self.clock = clock
+        super().__init__(
+            f"cannot tell whether metadata has expired: this clock says {clock}, it is not set"
+        )
+
+
+class RepositoryInvalid(UpdogError):
+    """The repository's metadata does not hold; nothing of it is used. `role` says which."""
+
+    def __init__(self, repository: str, role: str, reason: str) -> None:
+        self.repository = repository
+        self.role = role
+        self.reason = reason
+        super().__init__(f"refusing the {role} metadata of {repository}: {reason}")
+
+
+class MetadataExpired(RepositoryInvalid):
+    """Metadata was valid until `expires`, and it is `now`."""
+
+    hint = "if this clock is right, whoever owns the repository must renew its metadata"
+
+    def __init__(self, repository: str, role: str, expires: str, now: str) -> None:
+        self.expires = expires
+        self.now = now
+        super().__init__(repository, role, f"it expired on {expires}; this clock says {now}")
+
+
+class NoSuchTarget(UpdogError):
+    """Verified metadata lists no target of this name."""
+
+    def __init__(self, repository: str, name: str) -> None:
+        self.repository = repository
+        self.name = name
+        super().__init__(f"{repository} lists no target {name!r}")
 
 
 class UnsafeTargetName(UpdogError):

@@ -59,7 +59,7 @@ class HttpBase:
         self._address = address
 
     def fetch(self, file_name: str, max_bytes: int, validator: str | None) -> Fetched:
-        """See `updog.transport.Transport.fetch_metadata_if_changed`."""
+        """See `updog.transport.Transport.fetch_metadata`."""
         failures = 0
         while True:
             source = HttpSource(

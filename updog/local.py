@@ -32,7 +32,7 @@ class LocalBase:
         self._directory = directory
 
     def fetch(self, file_name: str, max_bytes: int, validator: str | None) -> Fetched:
-        """See `updog.transport.Transport.fetch_metadata_if_changed`; `validator` is not needed."""
+        """See `updog.transport.Transport.fetch_metadata`; `validator` is not needed."""
         del validator
         with contextlib.closing(self._open(unquote(file_name))) as source:
             if source.length_bytes > max_bytes:

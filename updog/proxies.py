@@ -6,7 +6,7 @@ entries in the middle of a host name. Here the rules are values, and nothing is 
 
 - A proxy comes from the configuration if it names one for the scheme, else from the environment
   (`https_proxy`, `http_proxy`, `all_proxy`; lower case before upper case).
-- `no_proxy` entries of both sources count, whichever source named the proxy.
+- So does `no_proxy`, whichever source named the proxy.
 - An entry is `*`, a host name (it and all below it; a leading dot changes nothing), an address,
   or a network in CIDR form; `:port` narrows a name or an address.
 
@@ -38,14 +38,14 @@ class Proxies:
         cls,
         *,
         https_proxy: str | None = None,
-        no_proxy: Sequence[str] = (),
+        no_proxy: Sequence[str] | None = None,
         environ: Mapping[str, str],
     ) -> Proxies:
         """Combine the configuration with the environment.
 
         Args:
             https_proxy: From the configuration; host and port will do. Empty counts as absent.
-            no_proxy: From the configuration, one entry each or several with commas.
+            no_proxy: From the configuration; None: not set there.
             environ: Is only read.
         """
         by_scheme = {
@@ -53,7 +53,7 @@ class Proxies:
             "https": https_proxy or _variable(environ, "https_proxy"),
         }
         every = _variable(environ, "all_proxy")
-        listed = ",".join([*no_proxy, _variable(environ, "no_proxy")])
+        listed = _variable(environ, "no_proxy") if no_proxy is None else ",".join(no_proxy)
         return cls(
             {
                 scheme: _with_scheme(proxy or every)

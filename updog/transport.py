@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from updog.addresses import Address
-from updog.errors import DownloadFailed
 from updog.proxies import Proxies
 from updog.retries import Limits
 
@@ -77,22 +76,21 @@ class Transport(Protocol):
     def label(self) -> str:
         """The repository's address for messages: no credentials, no query."""
 
-    def fetch_metadata(self, file_name: str, max_bytes: int) -> bytes:
-        """Return a metadata file's bytes.
+    def fetch_metadata(
+        self, file_name: str, max_bytes: int, *, validator: str | None = None
+    ) -> Fetched:
+        """Return a metadata file.
 
         Args:
             file_name: `7.root.json`, `timestamp.json`; already percent-encoded where it must be.
             max_bytes: A longer file is refused, before it is read where its length is told.
+            validator: Of an earlier `Fetched`. If it still names the current file, the server may
+                say just that.
 
         Raises:
             NotFound: The repository says that there is no such file. Nothing else means this.
             DownloadFailed: Anything else.
         """
-
-    def fetch_metadata_if_changed(
-        self, file_name: str, max_bytes: int, validator: str | None
-    ) -> Fetched:
-        """As `fetch_metadata`; the server may answer that what `validator` names is current."""
 
     def open_target(
         self, target: Target, *, start_bytes: int = 0, validator: str | None = None
@@ -128,7 +126,7 @@ class Base(Protocol):
     label: str
 
     def fetch(self, file_name: str, max_bytes: int, validator: str | None) -> Fetched:
-        """See `Transport.fetch_metadata_if_changed`."""
+        """See `Transport.fetch_metadata`."""
 
     def open(self, target: Target, start_bytes: int, validator: str | None) -> Source:
         """See `Transport.open_target`."""
@@ -156,17 +154,10 @@ class RepositoryTransport:
         """See `Transport.label`."""
         return self._metadata.label
 
-    def fetch_metadata(self, file_name: str, max_bytes: int) -> bytes:
-        """See `Transport.fetch_metadata`."""
-        data = self._metadata.fetch(file_name, max_bytes, None).data
-        if data is None:
-            raise DownloadFailed(file_name, "the server says that it has not changed, unasked")
-        return data
-
-    def fetch_metadata_if_changed(
-        self, file_name: str, max_bytes: int, validator: str | None
+    def fetch_metadata(
+        self, file_name: str, max_bytes: int, *, validator: str | None = None
     ) -> Fetched:
-        """See `Transport.fetch_metadata_if_changed`."""
+        """See `Transport.fetch_metadata`."""
         return self._metadata.fetch(file_name, max_bytes, validator)
 
     def open_target(
