@@ -43,6 +43,9 @@ class Config:
         connect_timeout_seconds: Limit for one connection to be made.
         stall_timeout_seconds: Limit for a connection on which nothing arrives.
         max_retries: How often in a row a request is repeated; progress starts the count again.
+        min_bytes_per_second: A download slower than this for a minute is refused; 0 allows any.
+        full_check_hours: How long a check may be one small request, as long as nothing is new;
+            0: never.
         clock_floor: `build-time`: a clock behind the image's build time is taken for that time.
     """
 
@@ -60,6 +63,8 @@ class Config:
     connect_timeout_seconds: int = 10
     stall_timeout_seconds: int = 30
     max_retries: int = 8
+    min_bytes_per_second: int = 100
+    full_check_hours: int = 24
     clock_floor: Literal["none", "build-time"] = "none"
 
 
@@ -193,5 +198,7 @@ _CHECKS: Final[Mapping[str, Callable[[object], object]]] = {
     "connect_timeout_seconds": _integer(1, 3600),
     "stall_timeout_seconds": _integer(1, 3600),
     "max_retries": _integer(0, 1000),
+    "min_bytes_per_second": _integer(0, 1 << 30),
+    "full_check_hours": _integer(0, 24 * 7),
     "clock_floor": _choice("none", "build-time"),
 }

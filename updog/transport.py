@@ -21,6 +21,8 @@ from updog.retries import Limits
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from updog.config import Config
+    from updog.release import Release
     from updog.targets import Target
 
 
@@ -223,3 +225,32 @@ def _bases(
         client = client or HttpClient(limits=limits, proxies=proxies, parameters=query)
         bases.append(HttpBase(client, address))
     return bases
+
+
+def make_transport(
+    config: Config, release: Release, environ: Mapping[str, str]
+) -> RepositoryTransport:
+    """Return the transport that a host's configuration asks for; nothing is sent yet.
+
+    Args:
+        config: Addresses, proxies, limits.
+        release: What runs here; told to the repository.
+        environ: Is only read, for proxies.
+
+    Raises:
+        AddressInvalid: See `connect`.
+    """
+    return connect(
+        config.metadata_base_url,
+        config.targets_base_url,
+        parameters={"seed": str(config.seed), "version": str(release.version)},
+        proxies=Proxies.choose(
+            https_proxy=config.https_proxy, no_proxy=config.no_proxy, environ=environ
+        ),
+        limits=Limits(
+            connect_timeout_seconds=config.connect_timeout_seconds,
+            stall_timeout_seconds=config.stall_timeout_seconds,
+            max_retries=config.max_retries,
+            min_bytes_per_second=config.min_bytes_per_second,
+        ),
+    )

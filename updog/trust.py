@@ -43,7 +43,7 @@ from updog.clock import show, trusted_time
 from updog.digests import known_digests
 from updog.errors import DownloadFailed, MetadataExpired, NoSuchTarget, NotFound, RepositoryInvalid
 from updog.targets import Target
-from updog.trust_store import ROOT_HISTORY, Record, TrustStore
+from updog.trust_store import ROOT_HISTORY, Record, TrustStore, read_shipped_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -82,32 +82,12 @@ def refresh(env: Environment, transport: Transport) -> TrustedRepository:
     """
     allowed = env.config.clock_floor == "build-time"
     return refresh_store(
-        store_of(env),
-        shipped_root(env),
+        TrustStore.of(env.paths, env.kernel),
+        read_shipped_root(env.paths.trusted_root),
         transport,
         env.now,
         build_time=env.release.build_time if allowed else None,
     )
-
-
-def store_of(env: Environment) -> TrustStore:
-    """Return where this host keeps what it trusts."""
-    state = env.paths.state
-    return TrustStore(state / "metadata", state / "trust.json", kernel=env.kernel)
-
-
-def shipped_root(env: Environment) -> bytes:
-    """Return the root metadata that the image ships.
-
-    Raises:
-        RepositoryInvalid: It cannot be read.
-    """
-    path = env.paths.trusted_root
-    try:
-        with path.open("rb") as file:
-            return file.read(LIMITS.root_max_length)
-    except OSError as error:
-        raise RepositoryInvalid(str(path), "shipped root", reason(error)) from error
 
 
 def refresh_store(

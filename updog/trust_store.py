@@ -23,12 +23,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from partition import durable
-from partition.errors import StateFileCorrupt, StateFileUnsafe
+from partition.errors import StateFileCorrupt, StateFileUnsafe, reason
 from partition.kernel import KERNEL, Kernel
+from updog.errors import RepositoryInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from updog.environment import Paths
 
 ROOT_HISTORY: Final = "root_history"
 _ORDER: Final = ("root.json", "timestamp.json", "snapshot.json", "targets.json")
@@ -108,6 +111,11 @@ class TrustStore:
         self._record = record
         self._private = private
         self._kernel = kernel
+
+    @classmethod
+    def of(cls, paths: Paths, kernel: Kernel = KERNEL) -> TrustStore:
+        """Return where a host keeps what it trusts."""
+        return cls(paths.state / "metadata", paths.state / "trust.json", kernel=kernel)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -204,6 +212,19 @@ class TrustStore:
     def _make(self, directory: Path) -> None:
         if not directory.is_dir():
             durable.make_directory(directory, private=self._private, kernel=self._kernel)
+
+
+def read_shipped_root(path: Path) -> bytes:
+    """Return the root metadata that the image ships.
+
+    Raises:
+        RepositoryInvalid: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_FILE_BYTES)
+    except OSError as error:
+        raise RepositoryInvalid(str(path), "shipped root", reason(error)) from error
 
 
 def _time(text: str) -> datetime:
