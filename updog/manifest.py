@@ -12,6 +12,7 @@ What the manifest means for a host is decided in `choose` and `migrations`.
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 MANIFEST_NAME: Final = "manifest.json"
 """The target that holds it."""
 
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _STEP = re.compile(r"\(\s*([^\s,()]+)\s*,\s*([^\s,()]+)\s*\)")
 T = TypeVar("T")
 
@@ -107,7 +109,15 @@ class Manifest:
             ManifestInvalid: It cannot be understood; says where.
         """
         try:
-            value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
+            value = json.loads(
+                data.decode(),
+                object_pairs_hook=_unique,
+                parse_constant=_refuse,
+                parse_float=_finite,
+            )
+            if _ESCAPED_SURROGATE.search(data):
+                # Half a pair, which only an escape can bring in, could not be written again.
+                json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise ManifestInvalid("", f"it is not JSON: {error}") from error
         return cls.from_json(value)
@@ -278,6 +288,14 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
                 raise ValueError(f"the key {name!r} occurs twice in one object")
             seen.add(name)
     return result
+
+
+def _finite(text: str) -> float:
+    # 1e999 is JSON, but becomes an infinity, which is not.
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large a number")
+    return number
 
 
 def _refuse(name: str) -> object:
