@@ -8,7 +8,7 @@ byte for byte, whatever a tool left behind the end of the name or of the fields.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -60,6 +60,10 @@ class Entry:
     def lbas(self) -> range:
         """The sectors of the partition."""
         return range(self.first_lba, self.last_lba + 1)
+
+    def with_type(self, type_guid: UUID) -> Entry:
+        """The same partition with another type."""
+        return replace(self, type_guid=type_guid)
 
     @classmethod
     def parse(cls, data: bytes) -> Entry | None:
