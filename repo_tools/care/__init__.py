@@ -1,0 +1,1 @@
+"""Care: what expires when, renewing it, and checking a repository from end to end."""

@@ -1,0 +1,1 @@
+"""Disks for trying things out, and the layout that real ones have."""

@@ -1,0 +1,1 @@
+"""Copies: mirrors that can be served, and bundles that cross an air gap."""

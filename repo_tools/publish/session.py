@@ -1,0 +1,92 @@
+"""One publishing command from beginning to end, around whatever it changes.
+
+    with session(store, prefix, trusted) as published:
+        … work out a Change …
+        outcome = published.carry_out(change, signing, how)
+
+The store's lock is held from the first read to the last write. Before anything is signed, the
+caller's `how.show` is given what will change; a dry run ends there.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from repo_tools.errors import Declined
+from repo_tools.publish.plan import apply
+from repo_tools.publish.release import Change, Outcome, forecast, sign, taken_versions
+from repo_tools.publish.repository import Published, load_published
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from repo_tools.publish.signing import Signing
+    from repo_tools.store.base import Store
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a change is to be carried out.
+
+    Attributes:
+        show: Is given what will change, a line each, before anything is signed.
+        confirm: Asks whether to go ahead.
+        dry_run: Stop after showing.
+    """
+
+    show: Callable[[str], None]
+    confirm: Callable[[str], bool]
+    dry_run: bool = False
+
+    def go_ahead(self, outcome: Outcome) -> bool:
+        """Show an outcome; say whether it is to be brought about.
+
+        Raises:
+            Declined: The user was asked, and said no.
+        """
+        for line in outcome.changes:
+            self.show(line)
+        if self.dry_run:
+            return False
+        if not self.confirm("Sign and publish this?"):
+            raise Declined
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A repository, locked and verified."""
+
+    store: Store
+    published: Published
+    taken: Mapping[str, int]
+
+    def unchanged(self, why: str, how: How) -> Outcome:
+        """Say that there is nothing to do."""
+        how.show(why)
+        return Outcome(self.published.where, (why,))
+
+    def carry_out(self, change: Change, signing: Signing, how: How) -> Outcome:
+        """Show a change, sign it, write it.
+
+        Raises:
+            NotEnoughSignatures: Keys are missing; nothing was written.
+            StoreFailed: Writing stopped; what is published is still the old state.
+        """
+        published, root = self.published, self.published.root.signed
+        signing.require(root, change.roles)
+        outcome = forecast(root, published, change, signing, self.taken)
+        if not how.go_ahead(outcome):
+            return outcome
+        plan = sign(root, published, published.prefix, change, signing=signing, taken=self.taken)
+        return replace(outcome, written=apply(self.store, plan), published=True)
+
+
+@contextmanager
+def session(store: Store, prefix: str, trusted: bytes) -> Iterator[Session]:
+    """Lock a repository and load it; see `load_published` for errors."""
+    with store.lock():
+        published = load_published(store, prefix, trusted)
+        yield Session(store, published, taken_versions(store, prefix))

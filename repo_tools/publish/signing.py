@@ -1,0 +1,105 @@
+"""Which keys at hand sign which role, and for how long a signature is good.
+
+The root says which keys may sign a role and how many must. Of those, the keys at hand are tried in
+the root's order until the threshold is met: no passphrase is asked for and no token touched without
+need. A key that cannot be reached is passed over as long as others make up for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from repo_tools.errors import KeyUnavailable, NotEnoughSignatures, RootInvalid
+from repo_tools.keys.signers import Secrets, open_signer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from securesystemslib.signer import Signer
+    from tuf.api.metadata import Root
+
+    from repo_tools.keys.keyfile import PublicKey
+
+DEFAULT_VALIDITY: Final = {
+    "root": timedelta(days=365),
+    "targets": timedelta(days=90),
+    "snapshot": timedelta(days=21),
+    "timestamp": timedelta(days=7),
+}
+"""How long a role's metadata is good: the less its key is protected, the shorter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """Keys at hand, and what they sign with.
+
+    Attributes:
+        ring: Keyid to key; keys that no role has are ignored.
+        secrets: Asked for passphrases and PINs.
+        now: The time, UTC; validity counts from here.
+        validity: Role to length of validity.
+    """
+
+    ring: Mapping[str, PublicKey]
+    secrets: Secrets
+    now: datetime
+    validity: Mapping[str, timedelta] = field(default_factory=lambda: DEFAULT_VALIDITY)
+
+    def expires(self) -> dict[str, datetime]:
+        """Role to end of validity, in whole seconds."""
+        now = self.now.replace(microsecond=0)
+        return {role: now + self.validity.get(role, DEFAULT_VALIDITY[role]) for role in _ROLES}
+
+    def at_hand(self, root: Root, role: str) -> tuple[PublicKey, ...]:
+        """The keys of a role whose private half is said to be within reach."""
+        keys = (self.ring.get(keyid) for keyid in root.roles[role].keyids)
+        return tuple(key for key in keys if key is not None and key.uri is not None)
+
+    def require(self, root: Root, roles: Iterable[str]) -> None:
+        """Make sure, before any work, that the roles can be signed.
+
+        Raises:
+            RootInvalid: The root has expired; hosts would refuse everything.
+            NotEnoughSignatures: Too few keys at hand for a role.
+        """
+        if root.expires <= self.now:
+            raise RootInvalid(
+                f"version {root.version}",
+                f"it expired on {root.expires:%Y-%m-%d %H:%M} UTC, so no host accepts anything",
+                hint="draw up and sign a new one: `repo-tools root change`",
+            )
+        for role in roles:
+            threshold = root.roles[role].threshold
+            found = len(self.at_hand(root, role))
+            if found < threshold:
+                keyids = [keyid[:8] for keyid in root.roles[role].keyids]
+                raise NotEnoughSignatures(role, found, threshold, keyids)
+
+    def signers(self, root: Root, role: str) -> tuple[Signer, ...]:
+        """Open as many keys of a role as its threshold asks for.
+
+        Raises:
+            KeyUnavailable: Too few can be opened; the first reason.
+        """
+        opened: list[Signer] = []
+        failure: KeyUnavailable | None = None
+        for key in self.at_hand(root, role):
+            if len(opened) == root.roles[role].threshold:
+                break
+            try:
+                opened.append(open_signer(key, self.secrets))
+            except KeyUnavailable as exc:
+                failure = failure or exc
+        if failure is not None and len(opened) < root.roles[role].threshold:
+            raise failure
+        return tuple(opened)
+
+    def describe(self, root: Root, role: str) -> str:
+        """Who signs a role, in words."""
+        keys = self.at_hand(root, role)[: root.roles[role].threshold]
+        return f"signed by {', '.join(key.label for key in keys)}"
+
+
+_ROLES: Final = ("root", "targets", "snapshot", "timestamp")

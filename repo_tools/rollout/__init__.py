@@ -1,0 +1,1 @@
+"""A rollout under way: pausing, resuming, speeding up, recalling."""

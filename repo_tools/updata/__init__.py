@@ -1,0 +1,1 @@
+"""`updata`: Bottlerocket's manifest editor, for pipelines that have it already."""
