@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
+from typing import Protocol
 
 BOOT_TYPE = bytes.fromhex("6861636b 2074 6865 2070 6c616e657421")
 """The boot partition type as its bytes are on disk: "hack the planet!"."""
@@ -66,7 +64,7 @@ class Image:
             file.write(data)
 
 
-def boot(disk: Path | bytearray, sector_size: int = 512) -> str:
+def boot(disk: Path | bytearray | Storage, sector_size: int = 512) -> str:
     """Choose a set, spend its try, and return "A" or "B" (the first or second boot partition).
 
     Raises:
@@ -84,7 +82,7 @@ def boot(disk: Path | bytearray, sector_size: int = 512) -> str:
     return name
 
 
-def next_boot(disk: Path | bytearray, sector_size: int = 512) -> str | None:
+def next_boot(disk: Path | bytearray | Storage, sector_size: int = 512) -> str | None:
     """The set that `boot` would choose, or None; changes nothing."""
     try:
         return _choose(*_table(_storage(disk), sector_size))[0]
@@ -92,8 +90,10 @@ def next_boot(disk: Path | bytearray, sector_size: int = 512) -> str | None:
         return None
 
 
-def _storage(disk: Path | bytearray) -> Storage:
-    return Memory(disk) if isinstance(disk, bytearray) else Image(disk)
+def _storage(disk: Path | bytearray | Storage) -> Storage:
+    if isinstance(disk, bytearray):
+        return Memory(disk)
+    return Image(disk) if isinstance(disk, Path) else disk
 
 
 def _table(storage: Storage, sector_size: int) -> tuple[bytes, bytes]:

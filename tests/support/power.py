@@ -31,6 +31,7 @@ from tests.support.volume import (
     Node,
     Truncate,
     Write,
+    overlay,
 )
 
 if TYPE_CHECKING:
@@ -358,6 +359,28 @@ class PowerKernel(Kernel):
 
     def _flushed(self, mask: int) -> None:
         self._flushes.append(Flush(len(self._changes), mask))
+
+
+class DiskView:
+    """One disk in one state, as a boot loader reads it; writes stay in memory."""
+
+    def __init__(self, history: History, path: str, state: State) -> None:
+        self._history = history
+        self._node = history.tree(state)[path]
+        self._state = state
+        self._written: list[Write] = []
+        self.size = len(history.nodes[self._node].data)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return `length` bytes from `offset`."""
+        data = bytearray(self._history.read(self._node, self._state, offset, offset + length))
+        for write in self._written:
+            overlay(data, offset, write)
+        return bytes(data)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write, in memory."""
+        self._written.append(Write(self._node, offset, data))
 
 
 def described(history: History, state: State) -> dict[str, tuple[Kind, int, bytes]]:

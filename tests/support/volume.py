@@ -68,8 +68,11 @@ class Write:
             self.offset // SECTOR_BYTES, -(-(self.offset + len(self.data)) // SECTOR_BYTES)
         )
 
-    def kept(self, sectors: frozenset[int]) -> Iterator[tuple[int, bytes]]:
-        """Position and bytes of what is left of the write when only `sectors` arrived."""
+    def kept(self, sectors: frozenset[int] | None) -> Iterator[tuple[int, bytes]]:
+        """Yield position and bytes of what is left when only `sectors` arrived; None: all."""
+        if sectors is None:
+            yield self.offset, self.data
+            return
         for sector in sorted(sectors & set(self.sectors)):
             start = max(self.offset, sector * SECTOR_BYTES)
             stop = min(self.offset + len(self.data), (sector + 1) * SECTOR_BYTES)
@@ -188,20 +191,34 @@ class History:
     def content(self, node: int, state: State) -> bytes:
         """Return the bytes of a file in a state."""
         data = bytearray(self.nodes[node].data)
-        torn = {tear.change: tear.sectors for tear in state.torn}
-        for index in bits(state.mask & self.touching(node)):
-            change = self.changes[index]
+        for change, sectors in self._happened(node, state):
             if isinstance(change, Truncate):
                 del data[change.length :]
                 data.extend(bytes(change.length - len(data)))
-            elif isinstance(change, Write):
+            else:
                 data.extend(bytes(max(0, change.offset + len(change.data) - len(data))))
-                if index in torn:
-                    for offset, piece in change.kept(torn[index]):
-                        data[offset : offset + len(piece)] = piece
-                else:
-                    data[change.offset : change.offset + len(change.data)] = change.data
+                for offset, piece in change.kept(sectors):
+                    data[offset : offset + len(piece)] = piece
         return bytes(data)
+
+    def read(self, node: int, state: State, start: int, stop: int) -> bytes:
+        """Return a range of a disk, whose length never changes, in a state."""
+        data = bytearray(self.nodes[node].data[start:stop])
+        for change, sectors in self._happened(node, state):
+            if isinstance(change, Truncate):
+                raise TypeError("a disk has one length")
+            overlay(data, start, change, sectors)
+        return bytes(data)
+
+    def _happened(
+        self, node: int, state: State
+    ) -> Iterator[tuple[Write | Truncate, frozenset[int] | None]]:
+        """Yield what changed a node's content, and of a torn write the sectors that arrived."""
+        torn = {tear.change: tear.sectors for tear in state.torn}
+        for index in bits(state.mask & self.touching(node)):
+            change = self.changes[index]
+            if isinstance(change, Write | Truncate):
+                yield change, torn.get(index)
 
     def mode(self, node: int, state: State) -> int:
         """Return the permissions of a file or directory in a state."""
@@ -236,6 +253,19 @@ class History:
 
         walk(ROOT, "", frozenset({ROOT}))
         return found
+
+
+def overlay(
+    data: bytearray, start: int, write: Write, sectors: frozenset[int] | None = None
+) -> None:
+    """Put what a write left onto `data`, which begins at byte `start` of the file."""
+    stop = start + len(data)
+    if write.offset >= stop or start >= write.offset + len(write.data):
+        return
+    for offset, piece in write.kept(sectors):
+        left, right = max(start, offset), min(stop, offset + len(piece))
+        if left < right:
+            data[left - start : right - start] = piece[left - offset : right - offset]
 
 
 def bits(mask: int) -> Iterator[int]:
