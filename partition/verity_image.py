@@ -42,6 +42,10 @@ _WORTH_HELPERS: Final = 64 << 20
 """From this much data on, helper processes save more than their start costs."""
 
 
+_WINDOW: Final = 256 << 10
+"""Bytes of level 0 to keep at hand: the digests of 32 MiB of data."""
+
+
 class BuiltTree(NamedTuple):
     """A hash image, byte for byte what ``veritysetup format`` writes, and the root hash."""
 
@@ -132,6 +136,7 @@ class TreeOnDisk:
             expected = f"{needed} for {self.superblock.data_blocks} data blocks"
             raise InvalidTreeSize("the hash image", length_bytes, expected)
         self._levels = levels(self.superblock.data_blocks)
+        self._window = 0, b""
 
     def check_upper_levels(self) -> bytes:
         """Check all of the image but what level 0 says of the data; return the root hash.
@@ -192,8 +197,7 @@ class TreeOnDisk:
         count = len(digests) // DIGEST_SIZE
         if not self._levels:  # a single data block; its digest is the root hash, kept elsewhere
             return
-        start = self._levels[0].first_block * BLOCK_SIZE + first_data_block * DIGEST_SIZE
-        expected = self._reader.read(start, start + len(digests))
+        expected = self._leaves(first_data_block * DIGEST_SIZE, len(digests))
         if expected == digests:
             return
         differs = next(
@@ -208,6 +212,19 @@ class TreeOnDisk:
             hash_block=self._levels[0].first_block + data_block // DIGESTS_PER_BLOCK,
             covered_block=data_block,
         )
+
+    def _leaves(self, start: int, length: int) -> bytes:
+        """Part of level 0; read a good deal at once, since most callers go on where they were."""
+        window_start, window = self._window
+        if not window_start <= start <= start + length <= window_start + len(window):
+            first = self._levels[0].first_block * BLOCK_SIZE
+            size = self._levels[0].blocks * BLOCK_SIZE
+            window = self._reader.read(
+                first + start, first + min(size, max(start + length, start + _WINDOW))
+            )
+            window_start = start
+            self._window = window_start, window
+        return window[start - window_start :][:length]
 
 
 def check_tree(data: Region, data_length_bytes: int, tree: Region, tree_length_bytes: int) -> bytes:

@@ -52,6 +52,17 @@ class Belt(Generic[Work]):
             raise Stopped
         return item
 
+    def waiting(self) -> list[Work]:
+        """Take what is there already, without waiting.
+
+        Raises:
+            Stopped: There will be no more.
+        """
+        items = []
+        while not self._items.empty():  # nobody else takes from this belt
+            items.append(self.get())
+        return items
+
     def wake(self) -> None:
         """Let the one stage that may be waiting see that the conveyor has stopped."""
         self._items.put(None)

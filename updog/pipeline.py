@@ -23,7 +23,7 @@ from updog.decoder import history_needed
 from updog.errors import CannotResume, DownloadFailed, ImageMismatch, Interrupted, StreamInvalid
 from updog.journal import Entry, Journal, Mark, Span
 from updog.readback import Checker, DigestChecker, InstalledTree, RootChecker
-from updog.stream import ImageStream
+from updog.stream import Buffers, ImageStream
 
 if TYPE_CHECKING:
     import threading
@@ -116,6 +116,7 @@ class _Installer:
         self._progress = progress
         self._cancel = cancel
         self._kernel = kernel
+        self._buffers = Buffers()
 
     def install(
         self, job: ImageJob, open_checker: Callable[[ImageJob], Checker], *, length_bytes: int = 0
@@ -153,6 +154,7 @@ class _Installer:
                 for span in entry.spans:
                     self._stop_if_cancelled(job)
                     checker.check(span)
+                checker.catch_up()
                 if entry.complete:
                     checker.finish(entry.mark.written_bytes)
         except ImageMismatch as error:
@@ -194,7 +196,14 @@ class _Installer:
                     self._journal.record(part, job.target, job.region, kept)
 
             stream = ImageStream(
-                job.target, source, writer, checker, start=mark, history=history, save=save
+                job.target,
+                source,
+                writer,
+                checker,
+                self._buffers,
+                start=mark,
+                history=history,
+                save=save,
             )
 
             def tick() -> None:

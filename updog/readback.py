@@ -12,21 +12,27 @@ the page cache (`partition.reader`).
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Protocol, Self
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from partition.blockhash import BlockHasher
+from partition.blockhash import PIECE, BlockHasher
 from partition.errors import ReadFailed, VerityError, reason
 from partition.kernel import KERNEL, Kernel
 from partition.reader import RegionReader
-from partition.verity import BLOCK_SIZE, DIGEST_SIZE
+from partition.verity import BLOCK_SIZE
 from partition.verity_image import TreeOnDisk, expect_data_length, helpers_for
 from updog.errors import ImageMismatch
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from types import TracebackType
 
     from partition.region import Region
     from updog.journal import Span
+
+
+_ASK_AHEAD: Final = 256
+"""Pieces that may be waiting to be hashed; each costs a few hundred bytes here."""
 
 
 class Checker(Protocol):
@@ -37,15 +43,18 @@ class Checker(Protocol):
         """Whether spans must carry a digest of what was written."""
 
     def check(self, span: Span) -> None:
-        """Read a span back and check it; spans come in order, without gaps.
+        """Read a span back and check it, now or later; spans come in order, without gaps.
 
         Raises:
-            ImageMismatch: The device gives back something else.
+            ImageMismatch: The device gives back something else, here or in an earlier span.
             ReadFailed: The device fails.
         """
 
+    def catch_up(self) -> None:
+        """Return when every span has been checked; errors as `check`."""
+
     def finish(self, length_bytes: int) -> None:
-        """Check what can only be said of the whole image, once its length is known.
+        """Catch up, then check what can only be said of the whole image, given its length.
 
         Raises:
             ImageMismatch: It is not what it has to be.
@@ -82,8 +91,11 @@ class DigestChecker:
                 f"bytes {span.start} to {span.stop} read back differ from what was written",
             )
 
+    def catch_up(self) -> None:
+        """See `Checker`; nothing was put off."""
+
     def finish(self, length_bytes: int) -> None:
-        """Nothing is left to say."""
+        """See `Checker`; nothing is left to say."""
 
     def close(self) -> None:
         """See `Checker`."""
@@ -108,6 +120,7 @@ class RootChecker:
         self._image = image
         self._tree = tree
         self._reader = RegionReader(region, kernel=kernel)
+        self._asked: deque[tuple[int, Future[bytes]]] = deque()
         superblock = tree.on_disk.superblock
         self._hasher = BlockHasher(
             self._reader.fd,
@@ -117,33 +130,52 @@ class RootChecker:
 
     def check(self, span: Span) -> None:
         """See `Checker`. A block that goes on in the next span is checked with that one."""
-        region, superblock = self._reader.region, self._tree.on_disk.superblock
-        start = span.start - span.start % BLOCK_SIZE
-        stop = span.stop - span.stop % BLOCK_SIZE
-        try:
-            if stop > superblock.data_length_bytes:
-                expect_data_length(superblock, stop)
-            self._reader.forget_cached(start, stop)
-            for digests in self._hasher.in_order(region.offset_bytes + start, stop - start):
-                self._tree.on_disk.check_digests(start // BLOCK_SIZE, digests)
-                start += len(digests) // DIGEST_SIZE * BLOCK_SIZE
-        except VerityError as error:
-            where = f"{region.label} with its tree on {self._tree.label}"
-            raise ImageMismatch(self._image, where, str(error)) from error
-        except OSError as error:
-            raise ReadFailed(region.label, reason(error)) from error
+        covered = self._tree.on_disk.superblock.data_length_bytes
+        start, stop = _whole_blocks(span)
+        if stop > covered:
+            raise self._mismatch(f"it is longer than the {covered} bytes that its tree covers")
+        self._reader.forget_cached(start, stop)
+        for piece in range(start, stop, PIECE):
+            length = min(PIECE, stop - piece)
+            future = self._hasher.submit(self._reader.region.offset_bytes + piece, length)
+            self._asked.append((piece // BLOCK_SIZE, future))
+        self._compare(leave=_ASK_AHEAD)
+
+    def catch_up(self) -> None:
+        """See `Checker`."""
+        self._compare(leave=0)
+
+    def _compare(self, leave: int) -> None:
+        """Take what the hasher has done; wait for it where more than `leave` pieces are open."""
+        while self._asked and (len(self._asked) > leave or self._asked[0][1].done()):
+            first_block, future = self._asked.popleft()
+            try:
+                self._tree.on_disk.check_digests(first_block, future.result())
+            except VerityError as error:
+                raise self._mismatch(str(error)) from error
+            except OSError as error:
+                raise ReadFailed(self._reader.region.label, reason(error)) from error
+
+    def _mismatch(self, why: str) -> ImageMismatch:
+        where = f"{self._reader.region.label} with its tree on {self._tree.label}"
+        return ImageMismatch(self._image, where, why)
 
     def finish(self, length_bytes: int) -> None:
         """See `Checker`: the tree covers this image, all of it and nothing else."""
+        self.catch_up()
         try:
             expect_data_length(self._tree.on_disk.superblock, length_bytes)
         except VerityError as error:
-            raise ImageMismatch(self._image, self._reader.region.label, str(error)) from error
+            raise self._mismatch(str(error)) from error
 
     def close(self) -> None:
         """See `Checker`."""
         self._hasher.close()
         self._reader.close()
+
+
+def _whole_blocks(span: Span) -> tuple[int, int]:
+    return span.start - span.start % BLOCK_SIZE, span.stop - span.stop % BLOCK_SIZE
 
 
 class InstalledTree:

@@ -2,26 +2,27 @@
 
 The stages, each a thread of its own, and what goes between them:
 
-    receive --Received--> hash --Received--> decode --pieces, marks--> write --Span--> check
-       ^                                        |  ^                      |
-       +-------------- memory back -------------+  +---- memory back -----+
+    receive -> hash -> decode -> write -> flush -> check
+       ^                 |  ^       |
+       +-- memory back --+  +-------+
 
 - receive: bytes from the transport into memory that goes round, cut where LZ4 blocks end, so that a
   block lies in one piece and is never copied; counts them against the target's length.
 - hash: every received byte, in order; the digests are compared at the end.
 - decode: LZ4 blocks into large aligned pieces.
-- write: pieces to the partition; flushes now and then, and hands what was flushed to check.
+- write: pieces to the partition.
+- flush: makes what was written last, and saves how far that is.
 - check: reads it back from the device (`updog.readback`).
 
 A stage that has seen the end, and found all well, passes the end on; so the image is good exactly
 when `check` has ended without an error. All heavy calls (socket, digest, LZ4, disk) release the
-interpreter lock, so the stages run side by side. Memory: `_RECEIVED_STOCK` and `_DECODED_STOCK`
-pieces of at most one LZ4 block each.
+interpreter lock, so the stages run side by side. Memory: `Buffers`, however large the image is.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -48,6 +49,8 @@ _DECODED_STOCK: Final = 3
 _READ_SIZE: Final = 1 << 20
 _LOOKAHEAD: Final = 4  # the size of the next block, read along with this one
 _SPAN_SIZE: Final = 16 << 20
+"""So much is flushed and checked at a time, or less on a slow link:"""
+_SPAN_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,14 @@ class _Piece:
     length: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A span that was written, and the mark at its end."""
+
+    mark: Mark
+    span: Span
+
+
 class _End(Enum):
     """Passed on by a stage that has seen the end and found all well."""
 
@@ -83,6 +94,19 @@ class _End(Enum):
 
 
 _END: Final = _End.END
+
+
+class Buffers:
+    """The memory that goes round; for one stream after the other.
+
+    Attributes:
+        received: Compressed data.
+        decoded: Pieces of the image, with room for history in front.
+    """
+
+    def __init__(self) -> None:
+        self.received = [Memory(PIECE_SIZE) for _ in range(_RECEIVED_STOCK)]
+        self.decoded = [Memory(HISTORY_SIZE + PIECE_SIZE) for _ in range(_DECODED_STOCK)]
 
 
 class ImageStream:
@@ -93,10 +117,16 @@ class ImageStream:
         source: Its bytes, from `start.received_bytes` on.
         writer: Its partition, open at `start.written_bytes`.
         checker: Looks at what was written.
+        buffers: Not used by anybody else meanwhile.
         start: Where an earlier run stopped.
         history: The last bytes written before `start`, for linked blocks.
-        save: Called by the write stage after a flush, with a mark before which everything is on the
-            medium, and the spans flushed by this stream.
+        save: Called by the flush stage, with a mark before which everything is on the medium, and
+            the spans flushed by this stream.
+
+    Attributes:
+        received_bytes: So far, those of the earlier run included.
+        end: The mark at the end of the last span.
+        spans: Written so far.
     """
 
     def __init__(
@@ -105,16 +135,17 @@ class ImageStream:
         source: Source,
         writer: RegionWriter,
         checker: Checker,
+        buffers: Buffers,
         *,
         start: Mark,
         history: bytes,
         save: Callable[[Mark, Sequence[Span]], None],
     ) -> None:
         self.received_bytes = start.received_bytes
-        self.end = self._written = start
-        self._span_digest = hashlib.sha256()
-        self._written_sha256 = ""
+        self.end = self._mark = start
         self.spans: list[Span] = []
+        self._span_digest = hashlib.sha256()
+        self._span_sha256 = ""
         self._target = target
         self._source = source
         self._writer = writer
@@ -129,13 +160,12 @@ class ImageStream:
             listed = ", ".join(sorted(target.hashes))
             raise StreamInvalid(target.name, f"its metadata lists no digest known here: {listed}")
         self._conveyor = conveyor = Conveyor()
-        self._free_received = conveyor.belt(Memory(PIECE_SIZE) for _ in range(_RECEIVED_STOCK))
+        self._free_received = conveyor.belt(buffers.received)
         self._received: Belt[_Received | _End] = conveyor.belt()
         self._hashed: Belt[_Received | _End] = conveyor.belt()
-        self._free_decoded = conveyor.belt(
-            Memory(HISTORY_SIZE + PIECE_SIZE) for _ in range(_DECODED_STOCK)
-        )
+        self._free_decoded = conveyor.belt(buffers.decoded)
         self._decoded: Belt[_Piece | Mark | _End] = conveyor.belt()
+        self._written: Belt[_Written | _End] = conveyor.belt()
         self._flushed: Belt[Span | _End] = conveyor.belt()
         self._decoder = Decoder(
             target.name,
@@ -164,6 +194,7 @@ class ImageStream:
         conveyor.stage("hash", self._hash)
         conveyor.stage("decode", self._decode)
         conveyor.stage("write", self._write)
+        conveyor.stage("flush", self._flush)
         conveyor.stage("check", self._check)
         conveyor.run(tick, self._source.close)
 
@@ -232,39 +263,59 @@ class ImageStream:
         self._decoded.put(_END)
 
     def _write(self) -> None:
+        span_began = time.monotonic()
         while not isinstance(item := self._decoded.get(), _End):
-            if isinstance(item, Mark):
-                self._written = item
-                self._written_sha256 = self._span_digest.hexdigest()
-                if item.written_bytes - self.end.written_bytes >= _SPAN_SIZE:
-                    self.settle()
-            else:
+            if isinstance(item, _Piece):
                 data = item.memory.view[HISTORY_SIZE : HISTORY_SIZE + item.length]
                 self._writer.write(data)
                 if self._checker.wants_digests:
                     self._span_digest.update(data)
                 self._free_decoded.put(item.memory)
-        self.settle()
-        self._flushed.put(_END)
+                continue
+            self._mark, self._span_sha256 = item, self._span_digest.hexdigest()
+            size, now = item.written_bytes - self.end.written_bytes, time.monotonic()
+            if size >= _SPAN_SIZE or (size and now - span_began >= _SPAN_SECONDS):
+                self._written.put(self._close_span())
+                span_began = now
+        if self._mark.written_bytes > self.end.written_bytes:
+            self._written.put(self._close_span())
+        self.end = self._mark
+        self._written.put(_END)
 
-    def settle(self) -> None:
-        """Flush up to the last mark, have it checked, and save it.
-
-        For the write stage; and for who ran the stream, after it was stopped.
-        """
-        mark = self._written
-        if mark.written_bytes <= self.end.written_bytes:
-            return
-        self._writer.flush()
-        sha256 = self._written_sha256 if self._checker.wants_digests else None
-        span = Span(self.end.written_bytes, mark.written_bytes, sha256)
+    def _close_span(self) -> _Written:
+        sha256 = self._span_sha256 if self._checker.wants_digests else None
+        span = Span(self.end.written_bytes, self._mark.written_bytes, sha256)
         self.spans.append(span)
-        self._flushed.put(span)
+        self.end = self._mark
         self._span_digest = hashlib.sha256()
-        self.end = mark
-        self._save(mark, self.spans)
+        return _Written(self._mark, span)
+
+    def _flush(self) -> None:
+        flushed: list[Span] = []
+        ended = False
+        while not ended:
+            # Whatever has come together meanwhile is flushed in one go.
+            items = [self._written.get(), *self._written.waiting()]
+            written = [item for item in items if isinstance(item, _Written)]
+            ended = len(written) < len(items)
+            if not written:
+                continue
+            self._writer.flush()
+            flushed.extend(item.span for item in written)
+            self._save(written[-1].mark, flushed)
+            for item in written:
+                self._flushed.put(item.span)
+        self._flushed.put(_END)
 
     def _check(self) -> None:
         while not isinstance(span := self._flushed.get(), _End):
             self._checker.check(span)
         self._checker.finish(self.end.written_bytes)
+
+    def settle(self) -> None:
+        """After `run` was stopped: flush what was written up to the last mark, and save that."""
+        if self._mark.written_bytes > self.end.written_bytes:
+            self._close_span()
+        if self.spans:
+            self._writer.flush()
+            self._save(self.end, self.spans)
