@@ -30,14 +30,20 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Where things are, all below one root."""
+    """Where things are, all below one root.
+
+    Attributes:
+        root: The root.
+        config_file: Another configuration than the one below the root.
+    """
 
     root: Path = Path("/")
+    config_file: Path | None = None
 
     @property
     def config(self) -> Path:
         """The configuration."""
-        return resolve_inside(self.root, Path("/etc/updog.toml"))
+        return self.config_file or resolve_inside(self.root, Path("/etc/updog.toml"))
 
     @property
     def trusted_root(self) -> Path:
@@ -60,9 +66,9 @@ class Paths:
         return self.state / "journal.json"
 
     @property
-    def progress(self) -> Path:
+    def activity(self) -> Path:
         """What a running update is doing, for `updog status`."""
-        return self.state / "progress.json"
+        return self.root / "run/updog/activity.json"
 
     @property
     def lock(self) -> Path:
@@ -116,15 +122,14 @@ class Host:
     proc: Path = Path("/proc")
 
     @classmethod
-    def read(cls, root: Path, *, os_disk: Path | None = None, active: Slot | None = None) -> Self:
+    def read(cls, paths: Paths, *, os_disk: Path | None = None, active: Slot | None = None) -> Self:
         """Look at the clock and the boot id."""
-        paths = Paths(root)
         return cls(
             paths=paths,
             now=datetime.now(UTC),
             os_disk=os_disk,
             active=active,
-            boot_id=read_boot_id(root),
+            boot_id=read_boot_id(paths.root),
         )
 
 
@@ -136,18 +141,14 @@ class Environment(Host):
     release: Release
 
 
-def load_environment(host: Host, config_path: Path | None = None) -> Environment:
+def load_environment(host: Host) -> Environment:
     """Read configuration and release of a host.
-
-    Args:
-        host: Where to look.
-        config_path: Another configuration than the host's own.
 
     Raises:
         ConfigInvalid: See `updog.config`.
         ReleaseInvalid: See `updog.release`.
     """
-    config = load_config(config_path or host.paths.config)
+    config = load_config(host.paths.config)
     release = load_release(host.paths.root, host.machine)
     known = {each.name: getattr(host, each.name) for each in fields(Host)}
     return Environment(**known, config=config, release=release)

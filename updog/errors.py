@@ -7,7 +7,6 @@ UpdogError
 ├── NoUpdateAvailable
 ├── NoSuchUpdate
 ├── NoMigrationPath
-├── NothingStaged
 ├── UpdateInProgress
 ├── RehearsalFailed
 ├── RebootRefused
@@ -108,15 +107,6 @@ class NoMigrationPath(UpdogError):
         super().__init__(
             f"refusing to go from {current} to {wanted}: the manifest has no migration path"
         )
-
-
-class NothingStaged(UpdogError):
-    """There is no update on the inactive set that could be applied or withdrawn."""
-
-    def __init__(self, what: str, why: str) -> None:
-        self.what = what
-        self.why = why
-        super().__init__(f"cannot {what}: {why}")
 
 
 class UpdateInProgress(UpdogError):

@@ -1,15 +1,19 @@
 """What a running update tells its user.
 
-Decided here: what is told. How it looks (bars, lines, JSON) is decided by each implementation.
+Decided here: what is told. How it looks is decided in `updog.progress_display`; what `updog status`
+can read meanwhile in `updog.activity`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Progress(Protocol):
-    """Told by the pipeline and the install procedure; may be called from several threads."""
+    """Told by the install procedure and the pipeline, in one thread."""
 
     def phase(self, text: str) -> None:
         """A step begins; `text` is a few words for a person, such as `checking metadata`."""
@@ -44,3 +48,30 @@ class NoProgress:
 
     def finished(self, image: str) -> None:
         """Nothing."""
+
+
+class Everybody:
+    """Tells several, in order."""
+
+    def __init__(self, audience: Sequence[Progress]) -> None:
+        self._audience = audience
+
+    def phase(self, text: str) -> None:
+        """See `Progress`."""
+        for each in self._audience:
+            each.phase(text)
+
+    def started(self, image: str, total_bytes: int, done_bytes: int = 0) -> None:
+        """See `Progress`."""
+        for each in self._audience:
+            each.started(image, total_bytes, done_bytes)
+
+    def advanced(self, image: str, done_bytes: int) -> None:
+        """See `Progress`."""
+        for each in self._audience:
+            each.advanced(image, done_bytes)
+
+    def finished(self, image: str) -> None:
+        """See `Progress`."""
+        for each in self._audience:
+            each.finished(image)

@@ -1,0 +1,147 @@
+"""What this host can be updated to: attempts so far, wishes, and the choice among what is offered.
+
+Used by `check-update` and by every update, so that both answer alike.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from partition.errors import PartitionError
+from signpost.errors import SignpostError
+from updog.attempts import Evidence
+from updog.attempts_file import load_attempts
+from updog.choose import Choice, Wish, choose
+from updog.manifest import MANIFEST_NAME, Manifest
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from signpost.device import BootDisk
+    from signpost.location import Location
+    from updog.attempts import Attempts
+    from updog.environment import Environment, Host
+    from updog.transport import Transport
+    from updog.versions import Version
+
+MAX_MANIFEST_BYTES: Final = 16 << 20
+"""Several times what 10,000 updates with their waves take."""
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asks for, beyond the configuration.
+
+    Attributes:
+        image: Exactly this version.
+        ignore_waves: Do not wait for this host's turn.
+    """
+
+    image: Version | None = None
+    ignore_waves: bool = False
+
+
+def check(env: Environment, transport: Transport, request: Request) -> Choice:
+    """Ask the repository, as cheaply as it can be done, and choose. Installs nothing.
+
+    Raises:
+        UpdogError: See `updog.recheck` and `choose_from`.
+        PartitionError: The state cannot be read or written.
+    """
+    from updog.recheck import current_target  # noqa: PLC0415  an update does not need it
+
+    current = current_target(env, transport, MANIFEST_NAME, MAX_MANIFEST_BYTES)
+    attempts = judged_attempts(env)
+    return choose_from(env, current.data, attempts, request, current.now)[1]
+
+
+def choose_from(
+    env: Environment, manifest: bytes, attempts: Attempts, request: Request, now: datetime
+) -> tuple[Manifest, Choice]:
+    """Parse a verified manifest and choose.
+
+    Args:
+        env: The host.
+        manifest: The target's verified bytes.
+        attempts: Judged.
+        request: From the command line.
+        now: The time that the metadata was judged by.
+
+    Raises:
+        ManifestInvalid: It cannot be understood.
+    """
+    parsed = Manifest.from_bytes(manifest)
+    wish = Wish(
+        release=env.release,
+        seed=env.config.seed,
+        now=now,
+        image=request.image,
+        version_lock=env.config.version_lock,
+        ignore_waves=request.ignore_waves or env.config.ignore_waves,
+        delay=timedelta(hours=env.config.delay_hours),
+        failed=attempts.failed(env.config.max_attempts),
+    )
+    return parsed, choose(parsed, wish)
+
+
+def judged_attempts(env: Environment) -> Attempts:
+    """Return what is remembered, judged by what the disk shows now, if it can be read.
+
+    Writes nothing. Only an attempt that is still open makes it look at the disk at all.
+
+    Raises:
+        PartitionError: The file cannot be read, or somebody else could have written it.
+    """
+    attempts = load_attempts(env.paths.attempts)
+    if attempts.staged is None:
+        return attempts
+    evidence = Evidence(env.now, env.boot_id, env.release.version)
+    with suppress(PartitionError, SignpostError), open_disk(env, locate_disk(env)) as disk:
+        evidence = evidence_of(env, disk)
+    return attempts.judge(evidence)
+
+
+def evidence_of(env: Environment, disk: BootDisk) -> Evidence:
+    """What an open disk shows of how an attempt ended."""
+    state = disk.state
+    return Evidence(env.now, env.boot_id, env.release.version, state.active, state.sets)
+
+
+def locate_disk(host: Host) -> Location:
+    """Find the disk and the active set, from the options, else from the running system.
+
+    Raises:
+        PartitionError, SignpostError: See `signpost.location`.
+    """
+    from signpost.location import locate  # noqa: PLC0415  a check seldom looks at the disk
+
+    return locate(
+        host.os_disk,
+        host.active,
+        root=host.paths.root,
+        sysfs=host.sysfs,
+        dev=host.dev,
+        proc=host.proc,
+    )
+
+
+def open_disk(host: Host, location: Location, *, writable: bool = False) -> BootDisk:
+    """Open the disk; a damaged copy of its table is reported.
+
+    Raises:
+        PartitionError, SignpostError: See `signpost.device`.
+    """
+    from signpost.device import BootDisk  # noqa: PLC0415  as above
+
+    disk = BootDisk.open(
+        location, writable=writable, kernel=host.kernel, sysfs=host.sysfs, dev=host.dev
+    )
+    for problem in disk.problems:
+        _LOG.warning("partition table of %s: %s", disk.os_disk, problem)
+    return disk
