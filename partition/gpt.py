@@ -35,7 +35,7 @@ from partition.gptentry import ATTRIBUTES, Entry
 from partition.gptheader import PRIMARY_LBA, Header
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 __all__ = [
     "FLUSH",
@@ -175,17 +175,25 @@ def write_plan(table: Table) -> Plan:
             f"a partition ends at LBA {last_used_lba}, the disk at LBA {table.backup.my_lba}: "
             f"expected {table.backup.array_sectors + 1} sectors between for the backup copy",
         )
-    headers = [table.backup, table.primary]
-    if table.source is Source.BACKUP:
-        headers.reverse()
-    return tuple(step for header in headers for step in _copy_plan(header, table.array))
+    if table.source is Source.PRIMARY:
+        return (
+            *_copy_writes(table.backup, table.array),
+            FLUSH,
+            *_copy_writes(table.primary, table.array),
+            FLUSH,
+        )
+    # The backup is all there is, and if it is not at the end of the disk, what is left of the
+    # primary header may be all that leads to it: the new one must not be there before its array.
+    entries, header = _copy_writes(table.primary, table.array)
+    return (entries, FLUSH, header, FLUSH, *_copy_writes(table.backup, table.array), FLUSH)
 
 
-def _copy_plan(header: Header, array: bytes) -> Iterator[Write | Flush]:
+def _copy_writes(header: Header, array: bytes) -> tuple[Write, Write]:
     sealed = header._replace(entries_crc32=crc32(array))
-    yield Write(header.entries_lba * header.sector_size, array)
-    yield Write(header.my_lba * header.sector_size, sealed.pack())
-    yield FLUSH
+    return (
+        Write(header.entries_lba * header.sector_size, array),
+        Write(header.my_lba * header.sector_size, sealed.pack()),
+    )
 
 
 def read_table(
@@ -264,25 +272,21 @@ def _primary_array_lba(copies: Copies, valid: Copy) -> int:
     """Where the primary array is, or was: its place is not in the backup header.
 
     Some disks keep a boot loader in the sectors behind the primary header, and the array after it;
-    so the remains of the header, and of the array itself, are asked before the standard's sector 2.
+    so what is left of the header, and of the array itself, is asked before the standard's place.
     """
-    if copies.primary:
-        return copies.primary.header.entries_lba
-    sectors, first_usable_lba = valid.header.array_sectors, valid.header.first_usable_lba
-    remains = copies.disk.remains(PRIMARY_LBA)
-    lbas = [
-        lba
-        for lba in (
-            remains.entries_lba if remains else 0,
-            PRIMARY_LBA + 1,
-            first_usable_lba - sectors,
-        )
-        if PRIMARY_LBA < lba <= first_usable_lba - sectors
-    ]
-    for lba in lbas:
-        if copies.disk.bytes_at(lba, len(valid.array)) == valid.array:
+    disk, header = copies.disk, valid.header
+    standard_lba = PRIMARY_LBA + 1
+    last_possible_lba = header.first_usable_lba - header.array_sectors
+    possible_lbas = range(standard_lba, last_possible_lba + 1)
+    sound, remains = disk.sound_header(PRIMARY_LBA), disk.remains(PRIMARY_LBA)
+    if sound and sound.entries_lba in possible_lbas:
+        return sound.entries_lba
+    # A tool that moved the array made the partitions begin behind it, and perhaps left a copy at
+    # the standard's place: so the latest place comes first.
+    for lba in (remains.entries_lba if remains else 0, last_possible_lba, standard_lba):
+        if lba in possible_lbas and _holds(disk, lba, valid.array):
             return lba
-    return lbas[0]
+    return standard_lba
 
 
 def _backup_array_lba(copies: Copies, valid: Copy) -> int:
@@ -290,13 +294,13 @@ def _backup_array_lba(copies: Copies, valid: Copy) -> int:
     disk, header = copies.disk, valid.header
     last_lba = disk.sectors - 1
     standard_lba = last_lba - header.array_sectors
-    if copies.backup and copies.backup.header.my_lba == last_lba:
-        lba = copies.backup.header.entries_lba
-        is_there = True
-    else:
-        remains = disk.remains(last_lba)
-        lba = remains.entries_lba if remains else standard_lba
-        is_there = disk.bytes_at(lba, len(valid.array)) == valid.array
-    if is_there and header.last_usable_lba < lba <= standard_lba:
-        return lba
-    return standard_lba
+    possible_lbas = range(header.last_usable_lba + 1, standard_lba + 1)
+    sound, remains = disk.sound_header(last_lba), disk.remains(last_lba)
+    if sound and sound.entries_lba in possible_lbas:
+        return sound.entries_lba
+    lba = remains.entries_lba if remains else standard_lba
+    return lba if lba in possible_lbas and _holds(disk, lba, valid.array) else standard_lba
+
+
+def _holds(disk: DiskView, lba: int, array: bytes) -> bool:
+    return disk.bytes_at(lba, len(array)) == array

@@ -36,6 +36,14 @@ class DiskView(NamedTuple):
         """What a damaged header still says."""
         return unchecked(self.bytes_at(lba, self.sector_size))
 
+    def sound_header(self, lba: int) -> Header | None:
+        """A header that is valid by itself, whatever its array is like."""
+        try:
+            sector = self.bytes_at(lba, self.sector_size)
+            return parse(sector, lba=lba, disk_sectors=self.sectors)
+        except Damaged:
+            return None
+
 
 class Copy(NamedTuple):
     """A valid copy."""
