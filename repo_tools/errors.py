@@ -3,7 +3,7 @@
     RepoToolsError
     ├── InputInvalid                       a file or value of the user's cannot be used
     ├── KeyFileInvalid, KeyUnavailable (WrongPassphrase), SigningFailed
-    ├── RootInvalid, NotEnoughSignatures
+    ├── RootInvalid, NotEnoughSignatures, RehearsalFailed
     ├── StoreFailed (AlreadyThere, PublishedMeanwhile)
     ├── NoRepository, RepositoryExists, RepositoryUntrusted
     ├── ImageInvalid, LayoutInvalid, PolicyInvalid, ManifestEditRefused
@@ -100,6 +100,17 @@ class NotEnoughSignatures(RepoToolsError):
         self.have = have
         self.need = need
         self.missing = tuple(missing)
+
+
+class RehearsalFailed(RepoToolsError):
+    """A host that starts from an old root would not get to the repository."""
+
+    def __init__(self, root_version: int, reason: str) -> None:
+        super().__init__(
+            f"refusing: a host that starts from root version {root_version} would fail: {reason}"
+        )
+        self.root_version = root_version
+        self.reason = reason
 
 
 class StoreFailed(RepoToolsError):

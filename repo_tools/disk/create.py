@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from partition.disk import Disk
 from partition.errors import DeviceTooSmall
+from partition.geometry import disk_bytes, make_table
 from partition.kernel import KERNEL, Kernel
 from partition.writer import RegionWriter
-from repo_tools.disk.table import disk_bytes, new_table, protective_mbr
+from repo_tools.disk.table import DATA_LABEL, PRIVATE_LABEL, partitions
 from repo_tools.errors import LayoutInvalid, StoreFailed
 from repo_tools.hash_tree import TreeComparison, passing_tree
 from repo_tools.images import content
@@ -74,18 +74,11 @@ def create_disk(
         LayoutInvalid: An image does not fit its partition.
         ImageInvalid: An image is damaged.
     """
-    size = disk_bytes(layout)
-    _new_file(path, size, sector_size, kernel)
-    with Disk.open(path, writable=True, kernel=kernel) as disk:
-        table = new_table(layout, sector_size, uuid4)
-        disk.write_table(table)
-        labels = {entry.label: number for number, entry in enumerate(table.entries, 1) if entry}
-        slot_a = find_layout(table, disk=str(path)).a
-        number = {part.value: slot_a.number(part) for part in Part}
-        number["private"] = labels["BOTTLEROCKET-PRIVATE"]
-        if "BOTTLEROCKET-DATA" in labels:
-            number["data"] = labels["BOTTLEROCKET-DATA"]
-        regions = {name: disk.region(index) for name, index in number.items()}
+    planned = partitions(layout)
+    size = disk_bytes(planned)
+    _new_file(path, size, kernel)
+    make_table(path, planned, sector_size=sector_size, kernel=kernel)
+    regions = _regions(path, kernel)
     tree = passing_tree(images["root"], images.get("hash"), salt=salt, identity="set A")
     for name, image in images.items():
         if name not in regions:
@@ -102,24 +95,37 @@ def create_disk(
         comparison.finish()
     else:
         _install(regions["hash"], "hash", iter([hash_image]), kernel)
+    labels = {each.label: number for number, each in enumerate(planned, 1)}
     return Installed(path, size, root_hash.hex(), labels)
 
 
-def _new_file(path: Path, size_bytes: int, sector_size: int, kernel: Kernel) -> None:
-    """Make a sparse file with a protective MBR.
+def _new_file(path: Path, size_bytes: int, kernel: Kernel) -> None:
+    """Make a sparse file.
 
     Raises:
         StoreFailed: It exists, or cannot be made.
     """
     try:
-        fd = kernel.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        fd = kernel.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         try:
             kernel.ftruncate(fd, size_bytes)
-            kernel.pwrite(fd, protective_mbr(size_bytes, sector_size), 0)
         finally:
             kernel.close(fd)
     except OSError as exc:
         raise StoreFailed("make disk image", str(path), exc.strerror or str(exc)) from exc
+
+
+def _regions(path: Path, kernel: Kernel) -> dict[str, Region]:
+    """Where images go: the partitions of set A, private and data."""
+    with Disk.open(path, kernel=kernel) as disk:
+        table = disk.read_table().table
+        slot_a = find_layout(table, disk=str(path)).a
+        regions = {part.value: disk.region(slot_a.number(part)) for part in Part}
+        names = {PRIVATE_LABEL: "private", DATA_LABEL: "data"}
+        for number, entry in enumerate(table.entries, start=1):
+            if entry and entry.label in names:
+                regions[names[entry.label]] = disk.region(number)
+        return regions
 
 
 def _install(region: Region, name: str, pieces: Iterator[bytes], kernel: Kernel) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from repo_tools.errors import RepositoryExists
 from repo_tools.publish.plan import TIMESTAMP, apply
-from repo_tools.publish.release import Change, Outcome, forecast, sign, taken_versions
+from repo_tools.publish.release import Change, Ground, Outcome, forecast, sign, taken_versions
 from repo_tools.publish.repository import ROOT_MAX_BYTES
 from repo_tools.root.ceremony import parse_root, require_complete
 from updog.manifest import Manifest
@@ -38,25 +38,13 @@ def make_repository(store: Store, prefix: str, root: bytes, signing: Signing, ho
     with store.lock():
         if store.read(f"{prefix}/{TIMESTAMP}", ROOT_MAX_BYTES) is not None:
             raise RepositoryExists(where)
-        taken = taken_versions(store, prefix)
+        ground = Ground(where, prefix, (metadata.signed,), None, taken_versions(store, prefix))
         change = Change(manifest=Manifest())
-        signing.require(metadata.signed, change.roles)
-        told = forecast(metadata.signed, None, change, signing, taken)
-        outcome = replace(
-            told,
-            repository=where,
-            changes=(f"+ repository {where}, root version {version}", *told.changes),
-        )
+        signing.require(ground.voters, change.roles)
+        told = forecast(ground, change, signing)
+        line = f"+ repository {where}, root version {version}"
+        outcome = replace(told, changes=(line, *told.changes))
         if not how.go_ahead(outcome):
             return outcome
-        name = f"{version}.root.json"
-        plan = sign(
-            metadata.signed,
-            None,
-            prefix,
-            change,
-            signing=signing,
-            taken=taken,
-            extra_metadata={name: root},
-        )
+        plan = sign(ground, change, signing, extra_metadata={f"{version}.root.json": root})
         return replace(outcome, written=apply(store, plan), published=True)

@@ -99,55 +99,82 @@ def taken_versions(store: ReadableStore, prefix: str) -> dict[str, int]:
     return taken
 
 
-def forecast(
-    root: Root,
-    published: Published | None,
-    change: Change,
-    signing: Signing,
-    taken: Mapping[str, int],
-) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a change starts from.
+
+    Attributes:
+        where: The repository, for messages.
+        prefix: Directory of its metadata in the store.
+        voters: The roots that new metadata has to satisfy: the current one; while a root is being
+            replaced, the old and the new one.
+        published: The current state; `None` for a new repository.
+        taken: See `taken_versions`.
+    """
+
+    where: str
+    prefix: str
+    voters: Sequence[Root]
+    published: Published | None
+    taken: Mapping[str, int]
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """The published version of each role but root; none for a new repository."""
+        if self.published is None:
+            return {}
+        return {
+            Targets.type: self.published.targets.signed.version,
+            Snapshot.type: self.published.snapshot.signed.version,
+            Timestamp.type: self.published.timestamp.signed.version,
+        }
+
+    def next_version(self, role: str) -> int:
+        """The version that a change of the role makes."""
+        return max(self.versions.get(role, 0), self.taken.get(role, 0)) + 1
+
+    @property
+    def manifest(self) -> Manifest:
+        """The published manifest."""
+        return Manifest() if self.published is None else self.published.parsed_manifest
+
+
+def forecast(ground: Ground, change: Change, signing: Signing) -> Outcome:
     """Say what a change will do, before anything is signed."""
     expires = signing.expires()
-    current = {} if published is None else _current_versions(published)
-    versions = {role: max(current.get(role, 0), taken.get(role, 0)) + 1 for role in change.roles}
     return Outcome(
-        repository="" if published is None else published.where,
-        changes=tuple(_describe(root, published, change, signing, versions)),
-        versions=versions,
+        repository=ground.where,
+        changes=tuple(_describe(ground, change, signing)),
+        versions={role: ground.next_version(role) for role in change.roles},
         expires={role: f"{expires[role]:%Y-%m-%dT%H:%M:%SZ}" for role in change.roles},
     )
 
 
 def sign(
-    root: Root,
-    published: Published | None,
-    prefix: str,
+    ground: Ground,
     change: Change,
-    *,
     signing: Signing,
-    taken: Mapping[str, int],
+    *,
     extra_metadata: Mapping[str, bytes] | None = None,
 ) -> Plan:
     """Make and sign the next metadata.
 
     Args:
-        root: The root that holds.
-        published: The current state; `None` for a new repository.
-        prefix: Directory of the metadata in the store.
+        ground: What the change starts from.
         change: What is to become different.
         signing: Keys and validity.
-        taken: See `taken_versions`.
         extra_metadata: Root files to write along, name to contents.
 
     Returns:
         What to write, in order.
     """
+    published = ground.published
     draft = Draft(
-        root,
+        ground.voters,
         published,
-        signers={role: signing.signers(root, role) for role in change.roles},
+        signers={role: signing.signers(ground.voters, role) for role in change.roles},
         expires=signing.expires(),
-        taken_versions=taken,
+        taken_versions=ground.taken,
     )
     files: dict[str, Contents] = {}
     add = list(change.add)
@@ -166,7 +193,7 @@ def sign(
     if Timestamp.type in change.roles:
         draft.renew_timestamp()
     return publish_plan(
-        prefix,
+        ground.prefix,
         targets=files,
         metadata={**(extra_metadata or {}), **draft.files},
         replacing=None if published is None else published.files[TIMESTAMP],
@@ -179,32 +206,16 @@ def manifest_target(manifest: Manifest) -> NewTarget:
     return NewTarget(MANIFEST, data, len(data), hashlib.sha256(data).hexdigest())
 
 
-def _current_versions(published: Published) -> dict[str, int]:
-    return {
-        Targets.type: published.targets.signed.version,
-        Snapshot.type: published.snapshot.signed.version,
-        Timestamp.type: published.timestamp.signed.version,
-    }
-
-
-def _describe(
-    root: Root,
-    published: Published | None,
-    change: Change,
-    signing: Signing,
-    versions: Mapping[str, int],
-) -> Iterator[str]:
+def _describe(ground: Ground, change: Change, signing: Signing) -> Iterator[str]:
     if change.manifest is not None:
-        before = Manifest() if published is None else Manifest.from_bytes(published.manifest)
-        yield from changes(before, change.manifest)
+        yield from changes(ground.manifest, change.manifest)
     for new in change.add:
         yield f"+ target {new.name} ({new.length_bytes:,} bytes)"
     for name in change.remove:
         yield f"- target {name}"
-    current = {} if published is None else _current_versions(published)
     expires = signing.expires()
     for role in change.roles:
-        was = current.get(role)
-        step = f"{was} -> {versions[role]}" if was else f"{versions[role]}"
+        before = f"{ground.versions[role]} -> " if role in ground.versions else ""
         until = f"expires {expires[role]:%Y-%m-%d}"
-        yield f"{role} version {step}, {until}, {signing.describe(root, role)}"
+        who = signing.describe(ground.voters, role)
+        yield f"{role} version {before}{ground.next_version(role)}, {until}, {who}"

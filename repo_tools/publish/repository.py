@@ -42,6 +42,7 @@ from repo_tools.errors import (
     SigningFailed,
 )
 from repo_tools.root.ceremony import parse_root, require_complete
+from updog.manifest import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,6 +87,15 @@ class Published:
     timestamp: Metadata[Timestamp]
     files: Mapping[str, bytes]
     manifest: bytes
+
+    @property
+    def parsed_manifest(self) -> Manifest:
+        """The manifest as a value.
+
+        Raises:
+            ManifestInvalid: It is not one.
+        """
+        return Manifest.from_bytes(self.manifest)
 
     def target(self, name: str) -> TargetFile | None:
         """What targets metadata says of a target."""
@@ -140,8 +150,16 @@ def load_roots(store: ReadableStore, prefix: str, trusted: bytes) -> dict[int, b
     return roots
 
 
-def load_published(store: ReadableStore, prefix: str, trusted: bytes) -> Published:
+def load_published(
+    store: ReadableStore, prefix: str, trusted: bytes, *, up_to_root: int | None = None
+) -> Published:
     """Read and verify a repository; expiry is left to the caller.
+
+    Args:
+        store: Where it is.
+        prefix: Directory of its metadata.
+        trusted: A root that is trusted.
+        up_to_root: Stop following roots at this version, and verify by that one.
 
     Raises:
         NoRepository: There definitely is none.
@@ -150,6 +168,8 @@ def load_published(store: ReadableStore, prefix: str, trusted: bytes) -> Publish
     """
     where = f"{store.where}/{prefix}"
     roots = load_roots(store, prefix, trusted)
+    if up_to_root is not None:
+        roots = {version: data for version, data in roots.items() if version <= up_to_root}
     root = parse_root(roots[max(roots)], f"{max(roots)}.root.json")
     files: dict[str, bytes] = {}
 
@@ -227,7 +247,7 @@ class Draft(Repository):
 
     def __init__(
         self,
-        root: Root,
+        voters: Sequence[Root],
         published: Published | None,
         *,
         signers: Mapping[str, Sequence[Signer]],
@@ -237,13 +257,14 @@ class Draft(Repository):
         """Start from what is published.
 
         Args:
-            root: The root whose keys and thresholds hold.
+            voters: The roots whose keys and thresholds new metadata has to satisfy: the current
+                one; while a root is being replaced, both.
             published: The current state; `None` for a new repository.
             signers: For each role the signers at hand. A role that is not edited needs none.
             expires: For each role the end of validity of a new version, UTC.
             taken_versions: For each role the highest version that a file in the store bears.
         """
-        self._root = root
+        self._voters = voters
         self._signers = signers
         self._expires = expires
         self._taken = taken_versions
@@ -265,7 +286,7 @@ class Draft(Repository):
     def open(self, role: str) -> Metadata[Any]:
         """Give a copy of a role's metadata; a role without any starts at version 0."""
         if role == Root.type:
-            return Metadata(deepcopy(self._root))
+            return Metadata(deepcopy(self._voters[-1]))
         if role in self._current:
             return deepcopy(self._current[role])
         first: Signed = _FIRST[role](version=1, expires=self._expires[role])
@@ -298,11 +319,16 @@ class Draft(Repository):
             except UnsignedMetadataError as exc:
                 keyid = signer.public_key.keyid
                 raise SigningFailed(keyid[:8], role, f"{exc.__cause__ or exc}") from exc
-        result = self._root.get_verification_result(role, md.signed_bytes, md.signatures)
-        if not result:
-            raise NotEnoughSignatures(
-                role, len(result.signed), result.threshold, [k[:8] for k in result.unsigned]
-            )
+        for voter in self._voters:
+            result = voter.get_verification_result(role, md.signed_bytes, md.signatures)
+            if not result:
+                raise NotEnoughSignatures(
+                    role,
+                    len(result.signed),
+                    result.threshold,
+                    [keyid[:8] for keyid in result.unsigned],
+                    by=f"root version {voter.version}",
+                )
         data = md.to_bytes(JSONSerializer(compact=True))
         version = md.signed.version
         name = "timestamp.json" if role == Timestamp.type else f"{version}.{role}.json"

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from repo_tools.errors import Declined
 from repo_tools.publish.plan import apply
-from repo_tools.publish.release import Change, Outcome, forecast, sign, taken_versions
+from repo_tools.publish.release import Change, Ground, Outcome, forecast, sign, taken_versions
 from repo_tools.publish.repository import Published, load_published
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from repo_tools.publish.signing import Signing
     from repo_tools.store.base import Store
@@ -61,7 +61,7 @@ class Session:
 
     store: Store
     published: Published
-    taken: Mapping[str, int]
+    ground: Ground
 
     def unchanged(self, why: str, how: How) -> Outcome:
         """Say that there is nothing to do."""
@@ -75,12 +75,11 @@ class Session:
             NotEnoughSignatures: Keys are missing; nothing was written.
             StoreFailed: Writing stopped; what is published is still the old state.
         """
-        published, root = self.published, self.published.root.signed
-        signing.require(root, change.roles)
-        outcome = forecast(root, published, change, signing, self.taken)
+        signing.require(self.ground.voters, change.roles)
+        outcome = forecast(self.ground, change, signing)
         if not how.go_ahead(outcome):
             return outcome
-        plan = sign(root, published, published.prefix, change, signing=signing, taken=self.taken)
+        plan = sign(self.ground, change, signing)
         return replace(outcome, written=apply(self.store, plan), published=True)
 
 
@@ -89,4 +88,7 @@ def session(store: Store, prefix: str, trusted: bytes) -> Iterator[Session]:
     """Lock a repository and load it; see `load_published` for errors."""
     with store.lock():
         published = load_published(store, prefix, trusted)
-        yield Session(store, published, taken_versions(store, prefix))
+        voters = (published.root.signed,)
+        taken = taken_versions(store, prefix)
+        ground = Ground(published.where, prefix, voters, published, taken)
+        yield Session(store, published, ground)

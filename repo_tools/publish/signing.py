@@ -57,49 +57,68 @@ class Signing:
         keys = (self.ring.get(keyid) for keyid in root.roles[role].keyids)
         return tuple(key for key in keys if key is not None and key.uri is not None)
 
-    def require(self, root: Root, roles: Iterable[str]) -> None:
+    def suffices(self, root: Root, role: str) -> bool:
+        """Whether enough keys of a role are at hand."""
+        return len(self.at_hand(root, role)) >= root.roles[role].threshold
+
+    def require(self, voters: Iterable[Root], roles: Iterable[str]) -> None:
         """Make sure, before any work, that the roles can be signed.
 
         Raises:
-            RootInvalid: The root has expired; hosts would refuse everything.
+            RootInvalid: A root has expired; hosts would refuse everything.
             NotEnoughSignatures: Too few keys at hand for a role.
         """
-        if root.expires <= self.now:
-            raise RootInvalid(
-                f"version {root.version}",
-                f"it expired on {root.expires:%Y-%m-%d %H:%M} UTC, so no host accepts anything",
-                hint="draw up and sign a new one: `repo-tools root change`",
-            )
-        for role in roles:
-            threshold = root.roles[role].threshold
-            found = len(self.at_hand(root, role))
-            if found < threshold:
-                keyids = [keyid[:8] for keyid in root.roles[role].keyids]
-                raise NotEnoughSignatures(role, found, threshold, keyids)
+        roles = tuple(roles)
+        for root in voters:
+            if root.expires <= self.now:
+                raise RootInvalid(
+                    f"version {root.version}",
+                    f"it expired on {root.expires:%Y-%m-%d %H:%M} UTC, so no host accepts anything",
+                    hint="draw up and sign a new one: `repo-tools root change`",
+                )
+            for role in roles:
+                if not self.suffices(root, role):
+                    keyids = [keyid[:8] for keyid in root.roles[role].keyids]
+                    raise NotEnoughSignatures(
+                        role, len(self.at_hand(root, role)), root.roles[role].threshold, keyids
+                    )
 
-    def signers(self, root: Root, role: str) -> tuple[Signer, ...]:
-        """Open as many keys of a role as its threshold asks for.
+    def signers(self, voters: Iterable[Root], role: str) -> tuple[Signer, ...]:
+        """Open as many keys of a role as the thresholds of all voters ask for.
 
         Raises:
             KeyUnavailable: Too few can be opened; the first reason.
         """
-        opened: list[Signer] = []
-        failure: KeyUnavailable | None = None
-        for key in self.at_hand(root, role):
-            if len(opened) == root.roles[role].threshold:
-                break
-            try:
-                opened.append(open_signer(key, self.secrets))
-            except KeyUnavailable as exc:
-                failure = failure or exc
-        if failure is not None and len(opened) < root.roles[role].threshold:
-            raise failure
-        return tuple(opened)
+        opened: dict[str, Signer] = {}
+        for root in voters:
+            threshold = root.roles[role].threshold
+            failure: KeyUnavailable | None = None
+            for key in self.at_hand(root, role):
+                if _count(opened, root, role) == threshold:
+                    break
+                if key.keyid in opened:
+                    continue
+                try:
+                    opened[key.keyid] = open_signer(key, self.secrets)
+                except KeyUnavailable as exc:
+                    failure = failure or exc
+            if failure is not None and _count(opened, root, role) < threshold:
+                raise failure
+        return tuple(opened.values())
 
-    def describe(self, root: Root, role: str) -> str:
+    def describe(self, voters: Iterable[Root], role: str) -> str:
         """Who signs a role, in words."""
-        keys = self.at_hand(root, role)[: root.roles[role].threshold]
-        return f"signed by {', '.join(key.label for key in keys)}"
+        labels = [
+            key.label
+            for root in voters
+            for key in self.at_hand(root, role)[: root.roles[role].threshold]
+        ]
+        return f"signed by {', '.join(dict.fromkeys(labels))}"
+
+
+def _count(opened: Mapping[str, Signer], root: Root, role: str) -> int:
+    """How many of a role's keys are open."""
+    return len(opened.keys() & set(root.roles[role].keyids))
 
 
 _ROLES: Final = ("root", "targets", "snapshot", "timestamp")

@@ -99,7 +99,7 @@ def publish_update(session: Session, update: NewUpdate, signing: Signing, how: H
         ImageInvalid: An image is damaged, or the hash image is not the tree of the root image.
     """
     published = session.published
-    before = Manifest.from_bytes(published.manifest)
+    before = published.parsed_manifest
     old = find_update(before, update.line, update.version)
     base = before if old is None else remove_update(before, update.line, old.version)
     entry, after = _next_manifest(base, update)
@@ -120,7 +120,7 @@ def publish_update(session: Session, update: NewUpdate, signing: Signing, how: H
             raise PublishRefused(update.label, problems)
 
     check(base, _plain_sizes(update.files))
-    signing.require(published.root.signed, Change().roles)
+    signing.require(session.ground.voters, Change().roles)
     with session.store.staging() as staging:
         built = build_targets(update, staging)
         if old is not None and _is_published(session, built):

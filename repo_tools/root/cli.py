@@ -15,12 +15,18 @@ from repo_tools.clickgroup import (
     INPUT,
     INPUT_FILE,
     OUTPUT,
+    ChangeOptions,
+    RepositoryOptions,
+    SigningOptions,
     answer,
+    change_options,
     json_option,
     note,
+    report,
+    repository_options,
 )
 from repo_tools.environment import Environment
-from repo_tools.errors import RootInvalid
+from repo_tools.errors import RehearsalFailed, RootInvalid
 from repo_tools.keys.keyfile import PublicKey, load_key_ring, load_public_key
 from repo_tools.keys.signers import open_signer
 from repo_tools.root import ceremony
@@ -158,6 +164,78 @@ def show(file: Path, previous: Path | None) -> None:
     metadata = read_root(file)
     before = None if previous is None else read_root(previous).signed
     _report(metadata, before, file)
+
+
+@root.command("publish")
+@click.argument("file", type=INPUT_FILE)
+@repository_options
+@click.option(
+    "--key",
+    envvar="REPO_TOOLS_KEY",
+    multiple=True,
+    type=INPUT,
+    help="Key file or directory: for roles that get other keys with this root.",
+)
+@click.option(
+    "--shipped",
+    multiple=True,
+    type=INPUT_FILE,
+    help="A root in images that are still in the field; rehearsed from. May be repeated.",
+)
+@change_options
+@json_option
+@click.pass_obj
+def publish(
+    env: Environment,
+    file: Path,
+    repository: RepositoryOptions,
+    key: tuple[Path, ...],
+    shipped: tuple[Path, ...],
+    change: ChangeOptions,
+) -> None:
+    """Publish a complete root that follows the published one.
+
+    Where it takes keys from other roles, their metadata is signed with old and new keys first, so
+    that hosts with either root can update at any moment. A lost or stolen timestamp key is replaced
+    without using it. Before anything is written, updog's own client is run against what each write
+    will leave, from --root and every --shipped root.
+    """
+    from repo_tools.publish.root_change import publish_root  # noqa: PLC0415
+
+    outcome = publish_root(
+        repository.store(env),
+        repository.prefix,
+        trusted=repository.trusted(),
+        data=file.read_bytes(),
+        shipped=[path.read_bytes() for path in shipped],
+        signing=SigningOptions(key, {}).signing(env),
+        how=change.how(env),
+    )
+    report(outcome)
+
+
+@root.command("rehearse")
+@repository_options
+@click.option("--shipped", multiple=True, type=INPUT_FILE, help="Another root to start from.")
+@json_option
+@click.pass_obj
+def rehearse(env: Environment, repository: RepositoryOptions, shipped: tuple[Path, ...]) -> None:
+    """Let updog's own client come to the repository, starting from old roots.
+
+    It starts from --root and from each --shipped root, as a host that has been off since then.
+    """
+    from repo_tools.publish.rehearse import rehearse as run  # noqa: PLC0415
+    from repo_tools.store.transport import StoreTransport  # noqa: PLC0415
+
+    transport = StoreTransport(repository.store(env), repository.prefix)
+    roots = [repository.trusted(), *(path.read_bytes() for path in shipped)]
+    found = run(transport, roots, env.now)
+    answer(
+        "\n".join(each.text for each in found), {"rehearsals": [each.to_json() for each in found]}
+    )
+    for each in found:
+        if each.failure:
+            raise RehearsalFailed(each.root_version, each.failure)
 
 
 def _report(

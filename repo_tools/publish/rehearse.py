@@ -1,0 +1,107 @@
+"""Rehearsals: updog's own client against a repository, from roots that images in the field ship.
+
+A host that was off for a year starts from the root in its image and walks up to the newest. Whether
+it arrives is found out here by letting that very code do it, in a directory of its own.
+
+    rehearse(store, "demo/x86_64", [oldest_root], now)               the repository as it is
+    rehearse_plan(store, "demo/x86_64", plan, [oldest_root], now)    at every moment of a change
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repo_tools.root.ceremony import parse_root
+from repo_tools.store.transport import StoreTransport
+from updog.errors import UpdogError
+from updog.manifest import MANIFEST_NAME, Manifest
+from updog.trust import refresh_store
+from updog.trust_store import TrustStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from repo_tools.publish.plan import Plan
+    from repo_tools.store.base import ReadableStore
+    from updog.transport import Transport
+
+_MANIFEST_MAX_BYTES = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """How one host fared.
+
+    Attributes:
+        root_version: The root that it started from.
+        when: The moment, in words.
+        updates: How many updates the manifest holds that it got to.
+        failure: Why it did not get there; empty if it did.
+    """
+
+    root_version: int
+    when: str
+    updates: int = 0
+    failure: str = ""
+
+    @property
+    def text(self) -> str:
+        """One line."""
+        end = f"fails: {self.failure}" if self.failure else f"arrives, {self.updates} updates"
+        return f"a host with root version {self.root_version}, {self.when}: {end}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON that `--json` prints."""
+        return {
+            "root_version": self.root_version,
+            "when": self.when,
+            "updates": self.updates,
+            "failure": self.failure,
+        }
+
+
+def rehearse(
+    transport: Transport, shipped: Sequence[bytes], now: datetime, *, when: str = "now"
+) -> tuple[Rehearsal, ...]:
+    """Let a new host with each of the shipped roots come to the repository."""
+    return tuple(_one(transport, root, now, when) for root in shipped)
+
+
+def rehearse_plan(
+    store: ReadableStore, prefix: str, plan: Plan, shipped: Sequence[bytes], now: datetime
+) -> tuple[Rehearsal, ...]:
+    """Let such hosts come after each write of a plan that has not been carried out."""
+    overlay: dict[str, bytes] = {}
+    found: list[Rehearsal] = []
+    for write in plan:
+        if isinstance(write.contents, bytes):
+            overlay[write.name] = write.contents
+            transport = StoreTransport(store, prefix, dict(overlay))
+            when = f"after {write.name.rpartition('/')[2]} is written"
+            found += rehearse(transport, shipped, now, when=when)
+    return tuple(found)
+
+
+def known_roots(roots: Mapping[int, bytes], extra: Sequence[bytes]) -> tuple[bytes, ...]:
+    """The roots to start from: the oldest known one and further ones, each version once."""
+    by_version = {parse_root(data, "shipped").signed.version: data for data in extra}
+    oldest = min(roots)
+    by_version.setdefault(oldest, roots[oldest])
+    return tuple(by_version[version] for version in sorted(by_version))
+
+
+def _one(transport: Transport, shipped: bytes, now: datetime, when: str) -> Rehearsal:
+    version = parse_root(shipped, "shipped").signed.version
+    with tempfile.TemporaryDirectory(prefix="repo-tools-") as name:
+        store = TrustStore(Path(name) / "metadata", Path(name) / "trust.json", private=False)
+        try:
+            repository = refresh_store(store, shipped, transport, now)
+            data = repository.read_target(MANIFEST_NAME, _MANIFEST_MAX_BYTES)
+            updates = len(Manifest.from_bytes(data).updates)
+        except UpdogError as exc:
+            return Rehearsal(version, when, failure=str(exc))
+    return Rehearsal(version, when, updates)
