@@ -180,7 +180,9 @@ class BlockHasher:
 
     def _work(self, lane: _Lane | None, here: _RangeHasher) -> None:
         while (request := self._requests.get()) is not None:
-            if self._closed.is_set() or not request.answer.set_running_or_notify_cancel():
+            if self._closed.is_set():
+                request.answer.cancel()
+            if not request.answer.set_running_or_notify_cancel():
                 continue
             where = request.offset_bytes, request.length_bytes
             try:

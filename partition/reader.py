@@ -45,8 +45,7 @@ class RegionReader:
     def __init__(self, region: Region, *, kernel: Kernel = KERNEL) -> None:
         self.region = region
         self._kernel = kernel
-        self._buffer = mmap.mmap(-1, _BUFFER_SIZE)
-        self._view = memoryview(self._buffer)
+        self._view = memoryview(mmap.mmap(-1, _BUFFER_SIZE))  # page-aligned, for O_DIRECT
         self._direct = region.offset_bytes % ALIGNMENT == 0
         try:
             self.fd = self._open()
@@ -82,10 +81,10 @@ class RegionReader:
         self.close()
 
     def close(self) -> None:
-        """Close the device and give the buffer back."""
-        self._kernel.close(self.fd)
-        self._view.release()
-        self._buffer.close()
+        """Close the device. May be called twice."""
+        if self.fd >= 0:
+            self._kernel.close(self.fd)
+            self.fd = -1
 
     def forget_cached(self, start: int, stop: int) -> None:
         """Make sure that the next read of this range of the region asks the device.
