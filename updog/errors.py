@@ -15,6 +15,7 @@ UpdogError
 │   ├── NotFound
 │   └── CannotResume
 ├── AddressInvalid
+├── BundleInvalid
 ├── ClockNotSet
 ├── RepositoryInvalid
 │   └── MetadataExpired
@@ -175,6 +176,15 @@ class AddressInvalid(UpdogError):
     def __init__(self, problem: str) -> None:
         self.problem = problem
         super().__init__(f"refusing the repository's address: {problem}")
+
+
+class BundleInvalid(UpdogError):
+    """A bundle file is not what one should be; nothing of it is used."""
+
+    def __init__(self, path: str | os.PathLike[str], why: str) -> None:
+        self.path = path
+        self.why = why
+        super().__init__(f"cannot use the bundle {path}: {why}")
 
 
 class ClockNotSet(UpdogError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import threading
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -34,28 +35,12 @@ class LocalBase:
     def fetch(self, file_name: str, max_bytes: int, validator: str | None) -> Fetched:
         """See `updog.transport.Transport.fetch_metadata`; `validator` is not needed."""
         del validator
-        with contextlib.closing(self._open(unquote(file_name))) as source:
-            if source.length_bytes > max_bytes:
-                raise DownloadFailed(source.shown, f"longer than {max_bytes} bytes")
-            data = bytearray(source.length_bytes)
-            position = 0
-            while received := source.readinto(memoryview(data)[position:]):
-                position += received
-            return Fetched(bytes(data), None)
+        return Fetched(self._open(unquote(file_name)).read_all(max_bytes), None)
 
     def open(self, target: Target, start_bytes: int, validator: str | None) -> LocalSource:
         """See `updog.transport.Transport.open_target`."""
-        with contextlib.ExitStack() as on_error:
-            source = self._open(target.relative_path())
-            on_error.callback(source.close)
-            if source.length_bytes != target.length_bytes:
-                told = f"it has {source.length_bytes} bytes, expected {target.length_bytes}"
-                raise DownloadFailed(source.shown, told)
-            if start_bytes and validator not in {None, source.validator}:
-                raise CannotResume(source.shown, "there is another file there by now")
-            source.seek(start_bytes)
-            on_error.pop_all()
-            return source
+        source = self._open(target.relative_path())
+        return source.starting_at(start_bytes, target.length_bytes, validator)
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -104,10 +89,44 @@ class LocalSource:
         self._fd = fd
         self._offset_bytes = offset_bytes
         self._position = 0
+        # Closing in another thread must not leave a read with somebody else's descriptor.
+        self._lock = threading.Lock()
 
-    def seek(self, position_bytes: int) -> None:
-        """Go on from `position_bytes` of the target."""
-        self._position = position_bytes
+    def starting_at(
+        self, start_bytes: int, length_bytes: int, validator: str | None
+    ) -> LocalSource:
+        """Go on from a position of the target; closes the source if that makes no sense.
+
+        Raises:
+            DownloadFailed: It has another length.
+            CannotResume: It is another file than `validator` names.
+        """
+        problem = None
+        if self.length_bytes != length_bytes:
+            told = f"it has {self.length_bytes} bytes, expected {length_bytes}"
+            problem = DownloadFailed(self.shown, told)
+        elif start_bytes and validator not in {None, self.validator}:
+            problem = CannotResume(self.shown, "there is another file there by now")
+        if problem is not None:
+            self.close()
+            raise problem
+        self._position = start_bytes
+        return self
+
+    def read_all(self, max_bytes: int) -> bytes:
+        """Return everything, and close the source.
+
+        Raises:
+            DownloadFailed: It is longer than `max_bytes`, or cannot be read.
+        """
+        with contextlib.closing(self):
+            if self.length_bytes > max_bytes:
+                raise DownloadFailed(self.shown, f"longer than {max_bytes} bytes")
+            data = bytearray(self.length_bytes)
+            position = 0
+            while received := self.readinto(memoryview(data)[position:]):
+                position += received
+            return bytes(data)
 
     def readinto(self, buffer: memoryview) -> int:
         """See `updog.transport.Source.readinto`."""
@@ -115,7 +134,8 @@ class LocalSource:
         if not view:
             return 0
         try:
-            received = os.preadv(self._fd, [view], self._offset_bytes + self._position)
+            with self._lock:
+                received = os.preadv(self._fd, [view], self._offset_bytes + self._position)
         except OSError as error:
             raise DownloadFailed(self.shown, reason(error)) from error
         if received == 0:
@@ -126,6 +146,7 @@ class LocalSource:
 
     def close(self) -> None:
         """See `updog.transport.Source.close`."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        with self._lock:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                os.close(fd)
