@@ -1,9 +1,9 @@
 """New partition tables on disk images, and a second opinion on existing ones: libparted.
 
 The only module that imports pyparted. libparted lays the partitions out and writes the first table;
-through pyparted it can set neither type GUIDs nor attribute bits, and releases before 3.5 zero those
-bits. So our own codec sets both afterwards, and libparted never writes a table that already carries
-them. What the partitions mean is the caller's.
+through pyparted it can set neither type GUIDs nor attribute bits, and releases before 3.5 zero
+those bits. So our own codec sets both afterwards, and libparted never writes a table that already
+carries them. What the partitions mean is the caller's.
 """
 
 from __future__ import annotations
@@ -149,10 +149,8 @@ def check(path: Path) -> None:
     }
     differing = ours ^ set(inspect(path, sector_size=table.sector_size))
     if differing:
-        numbers = sorted({each.number for each in differing})
-        raise InvalidTable(
-            str(path), [f"libparted sees partitions {', '.join(map(str, numbers))} differently"]
-        )
+        numbers = ", ".join(map(str, sorted({each.number for each in differing})))
+        raise InvalidTable(str(path), [f"libparted sees partition {numbers} differently"])
 
 
 def _lay_out(device: parted.Device, partitions: Sequence[Planned]) -> None:
