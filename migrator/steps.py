@@ -324,20 +324,26 @@ def _rename(tree: Tree, names: Mapping[str, str]) -> None:
 
 
 def _names_below(tree: Tree, prefixes: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Map each name that is in use below a prefix to the same name below that prefix's partner."""
+    """Map each name in use below a prefix to the same name below that prefix's partner.
+
+    Of several prefixes that a name is below, the longest counts.
+    """
+    pairs = sorted((keys.parse(source), keys.parse(target)) for source, target in prefixes)
     moves = {}
-    for source, target in prefixes:
-        old, new = keys.parse(source), keys.parse(target)
+    for source, target in sorted(pairs, key=lambda pair: len(pair[0])):
+        start = keys.name_of(source)
         for name in {*tree.data, *(setting for setting, _ in tree.metadata)}:
-            if name.startswith(source):
+            if name.startswith(start):
                 segments = keys.parse(name)
-                if keys.is_below(segments, old):
-                    moves[name] = keys.name_of(new + segments[len(old) :])
+                if keys.is_below(segments, source):
+                    moves[name] = keys.name_of(target + segments[len(source) :])
     return moves
 
 
 def _move(layer: Layer[K], moves: Mapping[K, K]) -> None:
-    taken = {key: text for key in moves if (text := layer.get(key)) is not None}
+    # In the order of names: where two move to one place, it must be the same one that stays there
+    # on every host and in every run.
+    taken = {key: text for key in sorted(moves) if (text := layer.get(key)) is not None}
     for key in taken:
         layer.put(key, None)
     for key, text in taken.items():

@@ -25,6 +25,9 @@ K = TypeVar("K", str, tuple[str, str])
 DataKey = str
 MetadataKey = tuple[str, str]
 
+# From so many keys on, one look at all of them costs less than one look for each.
+_MANY = 20
+
 
 class Layer(Generic[K]):
     """A mapping to JSON texts with a log of first-overwritten values.
@@ -193,3 +196,24 @@ def both_value_and_group(names: Mapping[str, object]) -> str | None:
             if parent in names:
                 return parent
     return None
+
+
+def new_clash(data: Layer[DataKey]) -> str | None:
+    """As `both_value_and_group`, for the keys added since `mark`; before that there was none."""
+    added = [name for name, old in data.before.items() if old is None and name in data]
+    if len(added) > _MANY:
+        return both_value_and_group(data.values)
+    for name in added:
+        if is_taken(data, name):
+            return name
+    return None
+
+
+def is_taken(data: Layer[DataKey], name: str) -> bool:
+    """Say whether a value at `name` stands, or would stand, above or below another value."""
+    segments = keys.parse(name)
+    above = (keys.name_of(segments[:length]) for length in range(1, len(segments)))
+    if any(parent in data for parent in above):
+        return True
+    below = f"{name}."
+    return any(other.startswith(below) for other in data.values)

@@ -1,0 +1,326 @@
+"""The settings datastore for programs and people: read, list, set, transactions, creation.
+
+A change of one file is made in place: written beside, flushed, renamed. A change of several, such
+as committing a transaction or filling in defaults, is a new copy beside the old one, and one link
+that is flipped to it; so any reader, at any moment and after any power cut, finds all of it or
+nothing. The version's link is what is flipped, and the version stays.
+
+Creating the first copy can be interrupted anywhere, too: until `current` is there, the next
+attempt starts over; a marker says that what it finds is unfinished and not somebody's settings.
+
+    store = Datastore(Path("/var/lib/bottlerocket/datastore/current"))
+    store.get("settings.motd")                                  # '"hi"', or None
+    store.set({"settings.motd": '"hello"'}, transaction="mine")
+    store.commit("mine")
+
+Values are JSON texts. Writers exclude each other, and the migrator, by its lock.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from migrator import chain, copies, files, keys, tree, values
+from migrator import defaults as default_settings
+from migrator.errors import (
+    ChainBroken,
+    StoreCorrupt,
+    StoreError,
+    StoreUnwritable,
+    TransactionMissing,
+    ValueInvalid,
+)
+from migrator.run import LOCK
+from migrator.tree import State, Tree
+from partition import durable
+from partition.kernel import KERNEL, Kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from semver import Version
+
+    from migrator.chain import Chain
+
+_WAIT_SECONDS = 10.0
+
+
+class Datastore:
+    """One datastore on disk.
+
+    Args:
+        path: The link `current`, the directory in which it lies, or one copy (which can be read,
+            and changed by one key at a time).
+        kernel: Where the calls go.
+        suffix: Gives the random part of a new copy's name.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        kernel: Kernel = KERNEL,
+        suffix: Callable[[], str] = copies.random_suffix,
+    ) -> None:
+        self._path = path
+        self._base = chain.base_of(path)
+        self._kernel = kernel
+        self._suffix = suffix
+
+    def read(self) -> State:
+        """Return all of it.
+
+        Raises:
+            ChainBroken, StoreCorrupt: It is not as it should be, or not there.
+        """
+        return files.read_copy(self._copy())
+
+    def get(self, name: str, transaction: str | None = None) -> str | None:
+        """Return the JSON text of a setting, or None.
+
+        Raises:
+            KeyInvalid: Not a key.
+            TransactionMissing: There is no such transaction.
+        """
+        return self._tree(self.read(), transaction).data.get(keys.canonical(name))
+
+    def list(self, prefix: str = "", transaction: str | None = None) -> dict[str, str]:
+        """Return all settings whose names start with `prefix`, in the order of names.
+
+        A prefix is a string: `settings.n` lists `settings.ntp.options` too.
+        """
+        data = self._tree(self.read(), transaction).data.values
+        return {name: data[name] for name in sorted(data) if name.startswith(prefix)}
+
+    def metadata(self, name: str, transaction: str | None = None) -> dict[str, str]:
+        """Return the metadata of a setting as JSON texts by metadata key.
+
+        Metadata is inherited: where a setting has none of its own for a key, that of the longest
+        name above it counts. The setting itself need not have a value.
+        """
+        found = self._tree(self.read(), transaction).metadata.values
+        segments = keys.parse(name)
+        result = {}
+        for length in range(1, len(segments) + 1):
+            place = keys.name_of(segments[:length])
+            result.update({key: text for (where, key), text in found.items() if where == place})
+        return result
+
+    def list_metadata(
+        self, prefix: str = "", transaction: str | None = None
+    ) -> dict[str, dict[str, str]]:
+        """Return all metadata of settings whose names start with `prefix`, nothing inherited."""
+        found: dict[str, dict[str, str]] = {}
+        metadata = self._tree(self.read(), transaction).metadata.values
+        for name, key in sorted(metadata):
+            if name.startswith(prefix):
+                found.setdefault(name, {})[key] = metadata[name, key]
+        return found
+
+    def transactions(self) -> tuple[str, ...]:
+        """Return the names of all pending transactions."""
+        return tuple(sorted(self.read().pending))
+
+    def set(self, settings: Mapping[str, str | None], transaction: str | None = None) -> None:
+        """Set some settings to JSON texts, all or none; None removes one.
+
+        Args:
+            settings: By name.
+            transaction: The pending transaction to put them into, made if need be; None: live.
+
+        Raises:
+            KeyInvalid, ValueInvalid, ResultInvalid: They cannot be stored; nothing was changed.
+        """
+        texts = {keys.canonical(name): _checked(name, text) for name, text in settings.items()}
+        with self._changing() as state:
+            each = (
+                state.live if transaction is None else state.pending.setdefault(transaction, Tree())
+            )
+            for name, text in texts.items():
+                each.data.put(name, text)
+
+    def set_metadata(
+        self, name: str, metadata: Mapping[str, str | None], transaction: str | None = None
+    ) -> None:
+        """Set metadata of a setting to JSON texts, all or none; None removes it."""
+        texts = {
+            (keys.canonical(name), keys.metadata_name(key)): text for key, text in metadata.items()
+        }
+        with self._changing() as state:
+            each = (
+                state.live if transaction is None else state.pending.setdefault(transaction, Tree())
+            )
+            for address, text in texts.items():
+                each.metadata.put(address, None if text is None else values.strip(text))
+
+    def commit(self, transaction: str) -> tuple[str, ...]:
+        """Make a pending transaction live, all of it at once; return the settings it changed.
+
+        Raises:
+            TransactionMissing: There is no such transaction.
+            ResultInvalid: The live settings cannot take it.
+        """
+        with self._changing() as state:
+            each = self._tree(state, transaction)
+            for name, text in each.data.values.items():
+                state.live.data.put(name, text)
+            for address, text in each.metadata.values.items():
+                state.live.metadata.put(address, text)
+            del state.pending[transaction]
+            return tuple(sorted(state.live.data.before))
+
+    def discard(self, transaction: str) -> None:
+        """Drop a pending transaction.
+
+        Raises:
+            TransactionMissing: There is no such transaction.
+        """
+        with self._changing() as state:
+            self._tree(state, transaction)
+            del state.pending[transaction]
+
+    def prepare(self, version: Version, defaults: Tree) -> bool:
+        """Create the datastore if there is none; fill in what defaults it lacks.
+
+        Args:
+            version: Of a new datastore; an existing one must have it already.
+            defaults: What to fill in.
+
+        Returns:
+            Whether anything was written.
+
+        Raises:
+            StoreError: The datastore has another version: it has to be migrated first.
+        """
+        durable.make_directory(self._base, 0o755, private=False, kernel=self._kernel)
+        with self._locked():
+            current = chain.read(self._base)
+            if current is None:
+                self._create(version, defaults)
+                return True
+            durable.remove_file(self._base / chain.CREATING, kernel=self._kernel)
+            if current.version != version:
+                raise StoreError(
+                    f"refusing to put defaults of {version} into {current.path}: "
+                    f"its settings are those of {current.version}, expected a migration first"
+                )
+            state = files.read_copy(current.path)
+            before = state.copy()
+            lacking = default_settings.fill(state.live, defaults)
+            if lacking:
+                self._write(before, state, current)
+            return lacking
+
+    def _create(self, version: Version, defaults: Tree) -> None:
+        marker = self._base / chain.CREATING
+        durable.write_file(marker, b"", private=False, kernel=self._kernel)
+        chain.collect(self._base, (), self._kernel)
+        state = State(defaults.copy())
+        copy = copies.write_new(self._base, version, state, self._kernel, suffix=self._suffix)
+        chain.flip(self._base, version, copy, self._kernel)
+        durable.remove_file(marker, kernel=self._kernel)
+
+    def _copy(self) -> Path:
+        if self._is_one_copy():
+            return self._path
+        current = chain.read(self._base)
+        if current is None:
+            raise ChainBroken(str(self._base / chain.CURRENT), "there is no datastore yet")
+        return current.path
+
+    def _is_one_copy(self) -> bool:
+        return not self._path.is_symlink() and (self._path / files.LIVE).is_dir()
+
+    @staticmethod
+    def _tree(state: State, transaction: str | None) -> Tree:
+        if transaction is None:
+            return state.live
+        if transaction not in state.pending:
+            raise TransactionMissing(transaction)
+        return state.pending[transaction]
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = self._base / LOCK
+        with durable.exclusive_lock(lock, wait_seconds=_WAIT_SECONDS, kernel=self._kernel):
+            yield
+
+    @contextmanager
+    def _changing(self) -> Iterator[State]:
+        """Yield all of the store to be changed in memory; check and store it afterwards."""
+        with self._locked():
+            current = None if self._is_one_copy() else chain.read(self._base)
+            state = files.read_copy(self._copy())
+            before = state.copy()
+            yield state
+            tree.check(state, unchanged=before)
+            self._write(before, state, current)
+
+    def _write(self, before: State, after: State, current: Chain | None) -> None:
+        old, new = dict(_all_files(before)), dict(_all_files(after))
+        touched = [path for path in old.keys() | new.keys() if old.get(path) != new.get(path)]
+        if before.pending.keys() <= after.pending.keys() and len(touched) <= 1:
+            for path in touched:
+                self._write_one(self._copy() / path, new.get(path))
+            return
+        if current is None:
+            raise StoreCorrupt(
+                str(self._path), "several settings at once can be changed through 'current' only"
+            )
+        copy = copies.write_new(
+            self._base, current.version, after, self._kernel, suffix=self._suffix
+        )
+        chain.flip(self._base, current.version, copy, self._kernel)
+        chain.collect(self._base, None, self._kernel)
+
+    def _write_one(self, path: Path, text: str | None) -> None:
+        """Change one file, durably; directories come and go with what is in them."""
+        if text is None:
+            durable.remove_file(path, kernel=self._kernel)
+            self._remove_empty(path.parent)
+            return
+        durable.make_directory(path.parent, 0o755, private=False, kernel=self._kernel)
+        if path.is_dir():
+            # A group without any value in it, left when removing its last one was cut short.
+            durable.remove_tree(path, kernel=self._kernel)
+        # The temporary file must not lie where a reader looks for keys.
+        temporary = self._copy() / f".{self._suffix()}"
+        try:
+            durable.write_file(
+                temporary, text.encode(), mode=0o644, private=False, kernel=self._kernel
+            )
+            self._kernel.replace(temporary, path)
+        except OSError as error:
+            durable.remove_file(temporary, kernel=self._kernel)
+            raise StoreUnwritable("write", str(path), os.strerror(error.errno or 0)) from error
+        durable.sync_directory(path.parent, kernel=self._kernel)
+
+    def _remove_empty(self, directory: Path) -> None:
+        while directory.parent != self._copy() and directory.parent.name != files.PENDING:
+            try:
+                self._kernel.rmdir(directory)
+            except OSError:
+                return
+            directory = directory.parent
+
+
+def _all_files(state: State) -> Iterator[tuple[str, str]]:
+    for transaction, each in state.trees():
+        place = files.LIVE
+        if transaction is not None:
+            place = f"{files.PENDING}/{keys.encode(transaction)}"
+        for path, text in files.paths(each):
+            yield f"{place}/{path}", text
+
+
+def _checked(name: str, text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        values.check_data(text)
+    except ValueError as error:
+        raise ValueInvalid(name, str(error)) from None
+    return values.strip(text)

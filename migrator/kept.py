@@ -1,0 +1,286 @@
+"""What migrations lost on the way to this version, kept to be brought back on the way down.
+
+Going forward, each migration is measured: what would its own backward run make of what it has
+just made? Where that is not what was there before, a `Correction` is kept: the value that was
+there, and the one that would come back instead. Nothing is kept for what comes back by itself.
+
+Going backward, each correction of a migration is applied after its backward run, by one rule:
+
+    what came back is what was foreseen  ->  nobody has set it since: the old value returns
+    anything else came back              ->  somebody has set it since: that stays
+
+So a removed setting returns, unless it was set again; an overwritten one returns, unless it was
+changed; and a setting that the newer version renamed is changed in the old place too. If nothing
+was changed since, the way back ends exactly where the way forward began.
+
+An executable is not run backward just to be measured. For it, what it changed is what is kept,
+as if its backward run left everything alone; what that run does restore wins.
+
+Two guards: what a pending transaction lost is brought back only if the transaction is just as the
+migration left it (names of transactions are used again); and a value is not brought back where a
+group of settings, or a value above it, now stands in its place.
+
+All this is one file in the copy, beside `live` and `pending`, written and flushed with it. It is
+JSON; values are JSON texts inside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from semver import Version
+
+from migrator import keys, values
+from migrator.errors import KeyInvalid, StepFailed
+from migrator.tree import is_taken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from migrator.tree import DataKey, K, Layer, MetadataKey, State, Tree
+
+_FORMAT = 1
+Json: TypeAlias = "dict[str, Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What one key should have after the way back. None: no value.
+
+    Attributes:
+        was: The JSON text before the migration.
+        foreseen: The JSON text that the backward run alone would leave.
+    """
+
+    was: str | None
+    foreseen: str | None
+
+
+@dataclass(slots=True)
+class Losses:
+    """The corrections for one tree."""
+
+    data: dict[DataKey, Correction] = field(default_factory=dict)
+    metadata: dict[MetadataKey, Correction] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.data or self.metadata)
+
+
+@dataclass(slots=True)
+class Entry:
+    """What one migration lost, in each tree by transaction name; None names the live one."""
+
+    older: Version
+    newer: Version
+    migration: str
+    trees: dict[str | None, Losses]
+
+
+@dataclass(slots=True)
+class Kept:
+    """The file's content.
+
+    Attributes:
+        entries: In the order in which they were lost.
+        pending: Fingerprint of each transaction as the last migration left it.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    pending: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Kept:
+        """Read the file.
+
+        Raises:
+            ValueError: Not the file that `text` writes.
+        """
+        try:
+            document = values.parse(text)
+            if document["format"] != _FORMAT:
+                raise ValueError(f"it has format {document['format']}, expected {_FORMAT}")
+            entries = [_entry_from(entry) for entry in document["entries"]]
+            pending = {str(name): str(print_) for name, print_ in document["pending"].items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"it is not a file of kept values: {error!r}") from None
+        return cls(entries, pending)
+
+    def text(self) -> str | None:
+        """Return the file's text, or None if there is nothing to keep."""
+        if not self.entries:
+            return None
+        document = {
+            "format": _FORMAT,
+            "entries": [_entry_to(entry) for entry in self.entries],
+            "pending": self.pending,
+        }
+        return values.dump(document)
+
+    def forget_touched(self, state: State) -> None:
+        """Drop what was kept for transactions that are not as the last migration left them."""
+        whole = {
+            name
+            for name, tree in state.pending.items()
+            if self.pending.get(name) == fingerprint(tree)
+        }
+        for entry in self.entries:
+            entry.trees = {
+                name: losses
+                for name, losses in entry.trees.items()
+                if name is None or name in whole
+            }
+        self.entries = [entry for entry in self.entries if entry.trees]
+
+    def remember_pending(self, state: State) -> None:
+        """Note how a migration leaves each transaction."""
+        self.pending = {name: fingerprint(tree) for name, tree in state.pending.items()}
+
+    def add(self, entry: Entry) -> None:
+        """Keep what a migration lost; nothing if it lost nothing."""
+        entry.trees = {name: losses for name, losses in entry.trees.items() if losses}
+        if entry.trees:
+            self.entries.append(entry)
+
+    def restore(self, state: State, *, migration: str, newer: Version) -> None:
+        """Apply and drop what this migration lost on its way to `newer`."""
+        self._restore(state, lambda entry: (entry.migration, entry.newer) == (migration, newer))
+
+    def restore_above(self, state: State, reached: Version) -> None:
+        """Apply and drop whatever was lost above the version that has been reached.
+
+        A published migration may have been replaced by another since; what the first one lost is
+        still there to be brought back.
+        """
+        self._restore(state, lambda entry: entry.older >= reached)
+
+    def _restore(self, state: State, concerned: Callable[[Entry], bool]) -> None:
+        for entry in reversed([entry for entry in self.entries if concerned(entry)]):
+            for name, losses in entry.trees.items():
+                tree = state.live if name is None else state.pending.get(name)
+                if tree is not None:
+                    _restore_tree(tree, losses)
+        self.entries = [entry for entry in self.entries if not concerned(entry)]
+
+
+def measure(tree: Tree, backward: Callable[[Tree], None]) -> Losses:
+    """Find what a migration that has just run forward would not bring back.
+
+    Args:
+        tree: Marked (`Tree.mark`) before the forward run; unchanged by this, and marked anew.
+        backward: The same migration's backward run.
+    """
+    data, metadata = tree.data.mark(), tree.metadata.mark()
+    try:
+        backward(tree)
+    except (StepFailed, KeyInvalid):
+        tree.data.undo()
+        tree.metadata.undo()
+    losses = Losses(_corrections(tree.data, data), _corrections(tree.metadata, metadata))
+    tree.data.undo()
+    tree.metadata.undo()
+    return losses
+
+
+def compare(before: Tree, after: Tree) -> Losses:
+    """Find what an executable changed, which is all that its backward run might not restore."""
+    return Losses(
+        _differences(before.data, after.data), _differences(before.metadata, after.metadata)
+    )
+
+
+def fingerprint(tree: Tree) -> str:
+    """Return a digest of everything in a tree."""
+    digest = hashlib.sha256()
+    for items in (sorted(tree.data.values.items()), sorted(tree.metadata.values.items())):
+        digest.update(repr(items).encode())
+    return digest.hexdigest()
+
+
+def _corrections(layer: Layer[K], forward: Mapping[K, str | None]) -> dict[K, Correction]:
+    # A key that only the backward run touched had its old value when that run began.
+    was = {**layer.before, **forward}
+    return _unequal((key, old, layer.get(key)) for key, old in was.items())
+
+
+def _differences(before: Layer[K], after: Layer[K]) -> dict[K, Correction]:
+    touched = before.values.keys() | after.values.keys()
+    return _unequal((key, before.get(key), after.get(key)) for key in touched)
+
+
+def _unequal(found: Iterable[tuple[K, str | None, str | None]]) -> dict[K, Correction]:
+    return {
+        key: Correction(was, foreseen)
+        for key, was, foreseen in found
+        if not values.same(was, foreseen)
+    }
+
+
+def _restore_tree(tree: Tree, losses: Losses) -> None:
+    # Removals first: a value may return to a name above or below one that goes.
+    for name, correction in sorted(losses.data.items(), key=lambda item: item[1].was is not None):
+        if values.same(tree.data.get(name), correction.foreseen) and (
+            correction.was is None or name in tree.data or not is_taken(tree.data, name)
+        ):
+            tree.data.put(name, correction.was)
+    for address, correction in losses.metadata.items():
+        if values.same(tree.metadata.get(address), correction.foreseen):
+            tree.metadata.put(address, correction.was)
+
+
+def _entry_to(entry: Entry) -> Json:
+    trees = {name: _losses_to(losses) for name, losses in entry.trees.items()}
+    live = trees.pop(None, None)
+    return {
+        "from": str(entry.older),
+        "to": str(entry.newer),
+        "migration": entry.migration,
+        **({"live": live} if live else {}),
+        **({"pending": trees} if trees else {}),
+    }
+
+
+def _entry_from(document: Json) -> Entry:
+    trees: dict[str | None, Losses] = {
+        str(name): _losses_from(losses) for name, losses in document.get("pending", {}).items()
+    }
+    if "live" in document:
+        trees[None] = _losses_from(document["live"])
+    older, newer = Version.parse(document["from"]), Version.parse(document["to"])
+    return Entry(older, newer, str(document["migration"]), trees)
+
+
+def _losses_to(losses: Losses) -> Json:
+    metadata: dict[str, Json] = {}
+    for (name, metadata_key), correction in losses.metadata.items():
+        metadata.setdefault(name, {})[metadata_key] = _correction_to(correction)
+    data = {name: _correction_to(correction) for name, correction in losses.data.items()}
+    return {**({"data": data} if data else {}), **({"metadata": metadata} if metadata else {})}
+
+
+def _losses_from(document: Json) -> Losses:
+    data = {
+        keys.canonical(name): _correction_from(each)
+        for name, each in document.get("data", {}).items()
+    }
+    metadata = {
+        (keys.canonical(name), str(metadata_key)): _correction_from(each)
+        for name, group in document.get("metadata", {}).items()
+        for metadata_key, each in group.items()
+    }
+    return Losses(data, metadata)
+
+
+def _correction_to(correction: Correction) -> Json:
+    members = {"was": correction.was, "foreseen": correction.foreseen}
+    return {name: text for name, text in members.items() if text is not None}
+
+
+def _correction_from(document: Json) -> Correction:
+    texts = [document.get("was"), document.get("foreseen")]
+    for text in texts:
+        if text is not None:
+            values.check_metadata(text)
+    return Correction(*texts)
