@@ -18,6 +18,7 @@ from signpost.cli_support import (
     warn,
 )
 from signpost.device import BootDisk, find_disk, locate
+from signpost.health_cli import health_check, mark_failed_boot, restore_try
 from signpost.layout import Slot
 from signpost.report import Status
 from signpost.state import BootState, boot
@@ -99,7 +100,7 @@ def status(environment: Environment) -> None:
     Changes nothing, and can be asked while an update runs.
     """
     with environment.open(writable=False) as disk:
-        report = Status.of(disk)
+        report = Status.of(disk, last_failure=_last_failure(environment.root))
     if json_wanted():
         echo_json(report.to_json())
     else:
@@ -220,6 +221,19 @@ def choose_boot(environment: Environment) -> None:
         echo_json(chosen.value)
     else:
         click.echo(chosen.value)
+
+
+cli.add_command(health_check)
+cli.add_command(mark_failed_boot)
+cli.add_command(restore_try)
+
+
+def _last_failure(root: Path) -> str | None:
+    if not (root / "var/lib/signpost/health.json").exists():
+        return None
+    from signpost.health_files import last_failure  # noqa: PLC0415  slow to import, seldom needed
+
+    return last_failure(root)
 
 
 def _change(environment: Environment, transition: Callable[[BootState], BootState]) -> None:

@@ -4,6 +4,8 @@
     ├── LayoutInvalid            the table does not hold our partitions, in our order
     ├── ActiveSetUnknown         nobody said which set the host runs from, and nothing shows it
     │   └── ActiveSetMissing     the same of a disk image, where it must be said
+    ├── HealthConfigInvalid      health.toml has something that it must not have
+    ├── RestartFailed            the system would not restart
     └── Refused                  the state of the sets does not allow it
         ├── NoInactiveSet        one set only
         ├── ActiveNotConfirmed   clearing would leave nothing that surely boots
@@ -50,6 +52,23 @@ class ActiveSetMissing(ActiveSetUnknown):
     """A disk image has no running system: the option is required, and its absence a usage error."""
 
     exit_code = 2
+
+
+class HealthConfigInvalid(SignpostError):
+    """`path` cannot be used, because of `why`."""
+
+    def __init__(self, path: str, why: str) -> None:
+        self.path = path
+        self.why = why
+        super().__init__(f"cannot use {path}: {why}")
+
+
+class RestartFailed(SignpostError):
+    """The system was asked to restart, and refused."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(f"cannot restart the system: {why}")
 
 
 class Refused(SignpostError):
