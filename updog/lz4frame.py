@@ -158,10 +158,10 @@ class Scanner:
             StreamInvalid: It ends inside a frame, or with bytes that belong to none.
         """
         position = self.position
-        inside = position.frame is not None and not position.frame.legacy
-        if inside or position.skip_bytes or (unconsumed and position.frame):
+        in_frame = position.frame is not None and not (position.frame.legacy and not unconsumed)
+        if in_frame or position.skip_bytes:
             raise self._invalid("it ends in the middle of an LZ4 frame")
-        if unconsumed:
+        if unconsumed and position.frames:
             raise self._invalid(f"{unconsumed} bytes follow the last LZ4 frame")
         if not position.frames:
             raise self._invalid("it holds no LZ4 frame")
