@@ -155,6 +155,9 @@ class Disk:
                 valid, with the old table or the new one.
         """
         plan = gpt.write_plan(table)
+        # The copy that the plan relies on may be in the page cache alone, if who wrote it was
+        # killed before the flush.
+        self.flush()
         try:
             for step in plan:
                 if isinstance(step, gpt.Write):
@@ -164,6 +167,17 @@ class Disk:
             for step in plan:
                 if isinstance(step, gpt.Write):
                     self._check_written(step)
+        except OSError as error:
+            raise WriteFailed(self.path, reason(error)) from error
+
+    def flush(self) -> None:
+        """Return when what was written to this disk, by whomever, is on the medium.
+
+        Raises:
+            WriteFailed: The system refused.
+        """
+        try:
+            self._kernel.fsync(self._fd)
         except OSError as error:
             raise WriteFailed(self.path, reason(error)) from error
 

@@ -142,7 +142,7 @@ class BootDisk:
         return self._table.source
 
     def store(self, state: BootState) -> None:
-        """Write a state: one crash-safe table write, read back. No write if nothing changes.
+        """Write a state: one crash-safe table write, read back. Only a flush if nothing changes.
 
         Raises:
             WriteFailed: See `Disk.write_table`.
@@ -160,6 +160,9 @@ class BootDisk:
             table = table.with_attributes(self.layout.private, private.bits)
         if table != self._table or self.problems:
             self._write(table)
+        else:
+            # Who wrote it may have been killed before the flush; callers rely on its lasting.
+            self._disk.flush()
 
     def rewrite(self) -> None:
         """Write both copies again as they are, which repairs a damaged one.
