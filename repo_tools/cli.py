@@ -20,6 +20,8 @@ from signpost.cli_support import verbose_option, version_option
         "key": "repo_tools.keys.cli:key",
         "root": "repo_tools.root.cli:root",
         "repo": "repo_tools.publish.cli:repo",
+        "rollout": "repo_tools.rollout.cli:rollout",
+        "waves": "repo_tools.waves.cli:waves",
         "disk": "repo_tools.disk.cli:disk",
     },
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import import_module
@@ -19,12 +20,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from repo_tools.environment import Environment
+from repo_tools.errors import ExtraMissing
 from repo_tools.sizes import parse_size
 from signpost.cli_support import Cli, echo_json, json_option, json_wanted, printable
 from updog.versions import Version, parse_version
 from updog.waves import parse_time
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from repo_tools.publish.manifest_edit import Line
     from repo_tools.publish.release import Outcome
     from repo_tools.publish.session import How
@@ -242,6 +246,19 @@ def change_options(function: F) -> F:
         return function(*args, change=ChangeOptions(dry_run, yes), **kwargs)
 
     return wrapped  # type: ignore[return-value]
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Around an import: tell the user which extra is missing.
+
+    Raises:
+        ExtraMissing: A library is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        raise ExtraMissing(extra, exc.name or extra) from exc
 
 
 def note(line: str) -> None:

@@ -2,6 +2,7 @@
 
     RepoToolsError
     ├── InputInvalid                       a file or value of the user's cannot be used
+    ├── ExtraMissing                       an optional library is not installed
     ├── KeyFileInvalid, KeyUnavailable (WrongPassphrase), SigningFailed
     ├── RootInvalid, NotEnoughSignatures, RehearsalFailed
     ├── StoreFailed (AlreadyThere, PublishedMeanwhile)
@@ -37,6 +38,16 @@ class InputInvalid(RepoToolsError):
         self.what = what
         self.reason = reason
         self.hint = hint
+
+
+class ExtraMissing(RepoToolsError):
+    """A feature needs libraries that are not installed."""
+
+    def __init__(self, extra: str, library: str) -> None:
+        super().__init__(f"cannot do this without the library {library}")
+        self.extra = extra
+        self.library = library
+        self.hint = f"it comes with the extra `updog[{extra}]`"
 
 
 class KeyFileInvalid(RepoToolsError):

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from repo_tools.clickgroup import INPUT_FILE, OUTPUT, SIZE, answer, json_option
+from repo_tools.clickgroup import INPUT_FILE, OUTPUT, SIZE, answer, json_option, needs_extra
 from repo_tools.disk.layout_file import PARTITIONS, DiskLayout, load_layout, make_layout
 from repo_tools.environment import Environment
 from signpost.cli_support import Cli
@@ -64,7 +64,8 @@ def create(
 
     Sizes come from --layout, and from the options beside it. Images are plain, or LZ4 frames.
     """
-    from repo_tools.disk.create import create_disk  # noqa: PLC0415
+    with needs_extra("disk"):
+        from repo_tools.disk.create import create_disk  # noqa: PLC0415
 
     given = {name: sizes[f"{name}_size"] for name in PARTITIONS}
     base = DiskLayout() if layout is None else load_layout(layout)

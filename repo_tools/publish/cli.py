@@ -141,6 +141,37 @@ def publish(
         report(publish_update(open_session, update, signing.signing(env), change.how(env)))
 
 
+@repo.command("remove")
+@repository_options
+@signing_options("targets", "snapshot", "timestamp")
+@click.option("--version", "version", required=True, type=VERSION, help="Version of the update.")
+@change_options
+@json_option
+@click.pass_obj
+def remove(
+    env: Environment,
+    repository: RepositoryOptions,
+    signing: SigningOptions,
+    version: Version,
+    change: ChangeOptions,
+) -> None:
+    """Remove an update: it is offered no more. Hosts that run it stay.
+
+    The maximum version and the migration steps stay too, and its files are left where they are.
+    """
+    from repo_tools.publish.manifest_edit import remove_update  # noqa: PLC0415
+    from repo_tools.publish.session import edit_manifest, session  # noqa: PLC0415
+
+    with session(repository.store(env), repository.prefix, repository.trusted()) as open_session:
+        outcome = edit_manifest(
+            open_session,
+            lambda manifest: remove_update(manifest, repository.line, version),
+            signing.signing(env),
+            change.how(env),
+        )
+        report(outcome)
+
+
 @repo.command("serve")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")

@@ -77,7 +77,7 @@ def remove_update(manifest: Manifest, line: Line, version: Version) -> Manifest:
     Raises:
         ManifestEditRefused: It is not there.
     """
-    update = _existing(manifest, line, version, "remove")
+    update = existing_update(manifest, line, version, "remove")
     return replace(manifest, updates=tuple(u for u in manifest.updates if u is not update))
 
 
@@ -87,7 +87,7 @@ def set_waves(manifest: Manifest, line: Line, version: Version, waves: Waves) ->
     Raises:
         ManifestEditRefused: It is not there.
     """
-    update = _existing(manifest, line, version, "set the waves of")
+    update = existing_update(manifest, line, version, "set the waves of")
     return replace_update(manifest, update, replace(update, waves=dict(sorted(waves.items()))))
 
 
@@ -139,6 +139,14 @@ def add_migrations(
     return replace(manifest, migrations=merged)
 
 
+def target_names(manifest: Manifest) -> set[str]:
+    """Every target that a manifest refers to."""
+    names = {name for names in manifest.migrations.values() for name in names}
+    for update in manifest.updates:
+        names |= {update.images.boot, update.images.root, update.images.hash}
+    return names
+
+
 def changes(before: Manifest, after: Manifest) -> tuple[str, ...]:
     """What an edit changes, in words, one line each; none if nothing."""
     return (*_update_changes(before, after), *_migration_changes(before, after))
@@ -169,6 +177,8 @@ def _update_changes(before: Manifest, after: Manifest) -> Iterable[str]:
             yield f"~ update {name}: maximum version {was.max_version} -> {update.max_version}"
         if dict(was.waves) != dict(update.waves):
             yield f"~ update {name}: {waves_text(was.waves)} -> {waves_text(update.waves)}"
+        if dict(was.unknown) != dict(update.unknown):
+            yield f"~ update {name}: {_unknown_text(was, update)}"
         if was.images != update.images:
             yield f"~ update {name}: other images"
 
@@ -184,11 +194,26 @@ def _migration_changes(before: Manifest, after: Manifest) -> Iterable[str]:
             yield f"~ migration step {step[0]} -> {step[1]}: {', '.join(names) or 'nothing to do'}"
 
 
+def _unknown_text(was: Update, update: Update) -> str:
+    """Which further fields of an entry change."""
+    names = sorted(
+        name
+        for name in was.unknown.keys() | update.unknown.keys()
+        if was.unknown.get(name) != update.unknown.get(name)
+    )
+    return f"field {', '.join(names)} changes"
+
+
 def _key(update: Update) -> tuple[str, str, str]:
     return update.variant, update.arch, str(update.version)
 
 
-def _existing(manifest: Manifest, line: Line, version: Version, doing: str) -> Update:
+def existing_update(manifest: Manifest, line: Line, version: Version, doing: str) -> Update:
+    """The update of exactly that version; `doing` is what it is wanted for.
+
+    Raises:
+        ManifestEditRefused: It is not there.
+    """
     update = find_update(manifest, line, version)
     if update is None or not is_exactly(update.version, version):
         there = ", ".join(str(u.version) for u in line.of(manifest)) or "none"

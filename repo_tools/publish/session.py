@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from repo_tools.errors import Declined
+from repo_tools.publish.manifest_edit import target_names
 from repo_tools.publish.plan import apply
 from repo_tools.publish.release import Change, Ground, Outcome, forecast, sign, taken_versions
 from repo_tools.publish.repository import Published, load_published
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from repo_tools.publish.signing import Signing
     from repo_tools.store.base import Store
+    from updog.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +94,21 @@ def session(store: Store, prefix: str, trusted: bytes) -> Iterator[Session]:
         taken = taken_versions(store, prefix)
         ground = Ground(published.where, prefix, voters, published, taken)
         yield Session(store, published, ground)
+
+
+def edit_manifest(
+    open_session: Session,
+    edit: Callable[[Manifest], Manifest],
+    signing: Signing,
+    how: How,
+) -> Outcome:
+    """Publish an edited manifest; targets that it no longer refers to go from the metadata.
+
+    Their files stay in the store, for hosts that are fetching them.
+    """
+    before = open_session.published.parsed_manifest
+    after = edit(before)
+    gone = target_names(before) - target_names(after)
+    listed = open_session.published.targets.signed.targets
+    change = Change(manifest=after, remove=sorted(gone & listed.keys()))
+    return open_session.carry_out(change, signing, how)
