@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from repo_tools.publish.session import How
     from repo_tools.publish.signing import Signing
     from repo_tools.store.base import Store
+    from updog.transport import Transport
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -141,6 +142,12 @@ class RepositoryOptions:
         from repo_tools.store.location import open_store  # noqa: PLC0415
 
         return open_store(self.location, kernel=env.kernel)
+
+    def transport(self, env: Environment) -> Transport:
+        """Open the repository for reading; it may be at a web address too."""
+        from repo_tools.store.location import open_transport  # noqa: PLC0415
+
+        return open_transport(self.location, self.prefix, kernel=env.kernel)
 
     def trusted(self) -> bytes:
         """Read the trusted root."""

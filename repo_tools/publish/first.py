@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from repo_tools.errors import RepositoryExists
 from repo_tools.publish.plan import TIMESTAMP, apply
+from repo_tools.publish.published import ROOT_MAX_BYTES
 from repo_tools.publish.release import Change, Ground, Outcome, forecast, sign, taken_versions
-from repo_tools.publish.repository import ROOT_MAX_BYTES
 from repo_tools.root.ceremony import parse_root, require_complete
 from updog.manifest import Manifest
 

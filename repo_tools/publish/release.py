@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tuf.api.metadata import Root, Snapshot, TargetFile, Targets, Timestamp
 
+from repo_tools.publish.draft import Draft
 from repo_tools.publish.manifest_edit import changes
 from repo_tools.publish.plan import TIMESTAMP, Plan, publish_plan
-from repo_tools.publish.repository import MANIFEST, Draft, Published, target_path
-from updog.manifest import Manifest
+from updog.manifest import MANIFEST_NAME, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from repo_tools.images import Compressed
+    from repo_tools.publish.published import Published
     from repo_tools.publish.signing import Signing
     from repo_tools.store.base import Contents, ReadableStore
 
@@ -136,7 +137,7 @@ class Ground:
     @property
     def manifest(self) -> Manifest:
         """The published manifest."""
-        return Manifest() if self.published is None else self.published.parsed_manifest
+        return Manifest() if self.published is None else self.published.manifest
 
 
 def forecast(ground: Ground, change: Change, signing: Signing) -> Outcome:
@@ -185,9 +186,8 @@ def sign(
             for name in change.remove:
                 del targets.targets[name]
             for new in add:
-                listed = new.to_tuf()
-                targets.targets[new.name] = listed
-                files[target_path(listed)] = new.contents
+                targets.targets[new.name] = new.to_tuf()
+                files[f"targets/{new.sha256}.{new.name}"] = new.contents
     if Snapshot.type in change.roles:
         draft.renew_snapshot()
     if Timestamp.type in change.roles:
@@ -203,7 +203,7 @@ def sign(
 def manifest_target(manifest: Manifest) -> NewTarget:
     """The target that holds a manifest."""
     data = manifest.to_bytes()
-    return NewTarget(MANIFEST, data, len(data), hashlib.sha256(data).hexdigest())
+    return NewTarget(MANIFEST_NAME, data, len(data), hashlib.sha256(data).hexdigest())
 
 
 def _describe(ground: Ground, change: Change, signing: Signing) -> Iterator[str]:

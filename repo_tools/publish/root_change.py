@@ -37,6 +37,7 @@ from repo_tools.errors import (
     SigningFailed,
 )
 from repo_tools.publish.plan import TIMESTAMP, Plan, Write, apply
+from repo_tools.publish.published import load_published, load_roots
 from repo_tools.publish.rehearse import Rehearsal, known_roots, rehearse_plan
 from repo_tools.publish.release import (
     CONTENT_ROLES,
@@ -47,13 +48,13 @@ from repo_tools.publish.release import (
     sign,
     taken_versions,
 )
-from repo_tools.publish.repository import load_published, load_roots
 from repo_tools.root.ceremony import changes, parse_root, require_complete
+from repo_tools.store.transport import StoreTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from repo_tools.publish.repository import Published
+    from repo_tools.publish.published import Published
     from repo_tools.publish.session import How
     from repo_tools.publish.signing import Signing
     from repo_tools.store.base import Store
@@ -121,16 +122,17 @@ def publish_root(
     version = new.signed.version
     where = f"{store.where}/{prefix}"
     with store.lock():
-        roots = load_roots(store, prefix, trusted)
+        transport = StoreTransport(store, prefix)
+        roots = load_roots(transport, trusted)
         old = _predecessor(roots, new)
         require_complete(new, old)
         if version in roots:
             data = roots[version]
-        if version in roots and _holds(store, prefix, trusted):
+        if version in roots and _holds(transport, trusted):
             told = f"root version {version} is published already"
             how.show(told)
             return Outcome(where, (told,))
-        published = load_published(store, prefix, trusted, up_to_root=version - 1)
+        published = load_published(transport, trusted, up_to_root=version - 1)
         handover = _Handover(old, new, data, published)
         ground = Ground(where, prefix, (old, new.signed), published, taken_versions(store, prefix))
         step = _next_step(handover, ground, signing)
@@ -175,10 +177,10 @@ def _predecessor(roots: Mapping[int, bytes], new: Metadata[Root]) -> Root:
     return parse_root(roots[version - 1], f"{version - 1}.root.json").signed
 
 
-def _holds(store: Store, prefix: str, trusted: bytes) -> bool:
+def _holds(transport: StoreTransport, trusted: bytes) -> bool:
     """Whether everything published follows from the newest root."""
     try:
-        load_published(store, prefix, trusted)
+        load_published(transport, trusted)
     except RepositoryUntrusted:
         return False
     return True

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from repo_tools.errors import Declined
 from repo_tools.publish.manifest_edit import target_names
 from repo_tools.publish.plan import apply
+from repo_tools.publish.published import Published, load_published
 from repo_tools.publish.release import Change, Ground, Outcome, forecast, sign, taken_versions
-from repo_tools.publish.repository import Published, load_published
+from repo_tools.store.transport import StoreTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,7 +90,7 @@ class Session:
 def session(store: Store, prefix: str, trusted: bytes) -> Iterator[Session]:
     """Lock a repository and load it; see `load_published` for errors."""
     with store.lock():
-        published = load_published(store, prefix, trusted)
+        published = load_published(StoreTransport(store, prefix), trusted)
         voters = (published.root.signed,)
         taken = taken_versions(store, prefix)
         ground = Ground(published.where, prefix, voters, published, taken)
@@ -106,7 +107,7 @@ def edit_manifest(
 
     Their files stay in the store, for hosts that are fetching them.
     """
-    before = open_session.published.parsed_manifest
+    before = open_session.published.manifest
     after = edit(before)
     gone = target_names(before) - target_names(after)
     listed = open_session.published.targets.signed.targets

@@ -99,7 +99,7 @@ def publish_update(session: Session, update: NewUpdate, signing: Signing, how: H
         ImageInvalid: An image is damaged, or the hash image is not the tree of the root image.
     """
     published = session.published
-    before = published.parsed_manifest
+    before = published.manifest
     old = find_update(before, update.line, update.version)
     base = before if old is None else remove_update(before, update.line, old.version)
     entry, after = _next_manifest(base, update)

@@ -57,10 +57,10 @@ def _editing(function: Any) -> Any:
 @click.pass_obj
 def show(env: Environment, repository: RepositoryOptions) -> None:
     """Show how far each update is."""
-    from repo_tools.publish.repository import load_published  # noqa: PLC0415
+    from repo_tools.publish.published import load_published  # noqa: PLC0415
 
-    published = load_published(repository.store(env), repository.prefix, repository.trusted())
-    states = rollout_states(published.parsed_manifest, repository.line, env.now)
+    published = load_published(repository.transport(env), repository.trusted())
+    states = rollout_states(published.manifest, repository.line, env.now)
     answer(
         "\n".join(each.text for each in states) or "no updates",
         {"updates": [each.to_json() for each in states]},

@@ -225,11 +225,9 @@ def rehearse(env: Environment, repository: RepositoryOptions, shipped: tuple[Pat
     It starts from --root and from each --shipped root, as a host that has been off since then.
     """
     from repo_tools.publish.rehearse import rehearse as run  # noqa: PLC0415
-    from repo_tools.store.transport import StoreTransport  # noqa: PLC0415
 
-    transport = StoreTransport(repository.store(env), repository.prefix)
     roots = [repository.trusted(), *(path.read_bytes() for path in shipped)]
-    found = run(transport, roots, env.now)
+    found = run(repository.transport(env), roots, env.now)
     answer(
         "\n".join(each.text for each in found), {"rehearsals": [each.to_json() for each in found]}
     )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -12,9 +13,13 @@ from urllib.parse import unquote, urlsplit
 from partition.kernel import KERNEL, Kernel
 from repo_tools.errors import InputInvalid
 from repo_tools.store.directory import DirectoryStore
+from repo_tools.store.transport import StoreTransport
+from updog.proxies import Proxies
+from updog.transport import connect
 
 if TYPE_CHECKING:
     from repo_tools.store.base import Store
+    from updog.transport import Transport
 
 
 def open_store(location: str, *, kernel: Kernel = KERNEL) -> Store:
@@ -33,3 +38,18 @@ def open_store(location: str, *, kernel: Kernel = KERNEL) -> Store:
             hint="give a directory",
         )
     return DirectoryStore(Path(location), kernel=kernel)
+
+
+def open_transport(location: str, prefix: str, *, kernel: Kernel = KERNEL) -> Transport:
+    """Open a repository for reading, as a client does.
+
+    Args:
+        location: As for `open_store`, or a web address above `<variant>/<arch>` and `targets`.
+        prefix: `<variant>/<arch>`.
+        kernel: The way to the disk.
+    """
+    if urlsplit(location).scheme in {"http", "https"}:
+        base = location.rstrip("/")
+        proxies = Proxies.choose(https_proxy=None, no_proxy=None, environ=os.environ)
+        return connect(f"{base}/{prefix}", f"{base}/targets", proxies=proxies)
+    return StoreTransport(open_store(location, kernel=kernel), prefix)
