@@ -27,7 +27,7 @@ CLOCK_EPOCH: Final = Path("/usr/lib/clock-epoch")
 _ASSIGNMENT = re.compile(r"\s*([A-Z][A-Z0-9_]*)=(.*)", re.DOTALL)
 # A word of a shell: quoted parts and bare characters, then at most a comment.
 _WORD = re.compile(
-    r"""'([^']*)' | "((?:[^"\\]|\\.)*)" | \\(.) | ([^\s'"\\`$;&|<>()]+)""", re.VERBOSE
+    r"""'([^']*)' | "((?:[^"\\$`]|\\.)*)" | \\(.) | ([^\s'"\\`$;&|<>()]+)""", re.VERBOSE
 )
 _IN_DOUBLE_QUOTES = re.compile(r'\\(["\\$`])')
 _AFTER_WORD = re.compile(r"\s*(\s#.*)?")
