@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from updog.transport import Transport
 
 # At least what tough, Bottlerocket's client, allows (its `Limits`). Ten thousand targets with two
-# digests each take 4.5 MB; a length that signed metadata lists counts instead of these.
+# digests each take 3.5 MB; a length that signed metadata lists counts instead of these.
 LIMITS: Final = UpdaterConfig(
     max_root_rotations=1024,
     max_delegations=32,
@@ -412,7 +412,7 @@ def _report_damage(store: TrustStore, files: Mapping[str, bytes]) -> None:
         if name in files:
             try:
                 json.loads(files[name])
-            except ValueError:
+            except (ValueError, RecursionError):
                 _LOG.warning(
                     "%s is damaged: protection against rollback starts again from what the "
                     "repository serves now", store.directory / name,

@@ -172,7 +172,9 @@ class TrustStore:
         try:
             data = durable.read_file(self._record, private=self._private)
             return None if data is None else Record.from_json(json.loads(data))
-        except (StateFileCorrupt, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (
+            StateFileCorrupt, ValueError, TypeError, KeyError, AttributeError, RecursionError,
+        ) as error:  # fmt: skip
             _LOG.warning(
                 "%s makes no sense (%s): the last trusted time is lost, the next check is a full "
                 "one", self._record, error,
