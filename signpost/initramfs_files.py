@@ -1,8 +1,8 @@
 """Print the files that `signpost` needs in an initramfs, one path a line.
 
 Everything of `signpost` and `partition` is imported and what is then loaded is listed: so the list
-cannot fall behind the code, and nothing of the updater (network, TUF) is among it. The
-initramfs-tools hook runs this file, by its path and with the host's own Python.
+cannot fall behind the code, and nothing of the updater (network, TUF) is among it. Run by
+the initramfs-tools hook, as `python3 -I -m signpost.initramfs_files`.
 """
 
 import importlib
@@ -11,7 +11,6 @@ import pkgutil
 import sys
 from pathlib import Path
 
-HOME = Path(__file__).parent.parent
 # Needs libparted, draws and checks layouts: nothing that happens at boot.
 NOT_AT_BOOT = frozenset({"partition.geometry"})
 
@@ -36,7 +35,6 @@ def loaded_files() -> list[Path]:
 
 def main() -> None:
     """List the files; fail when a module cannot be imported."""
-    sys.path.insert(0, str(HOME))
     import_everything()
     for file in loaded_files():
         sys.stdout.write(f"{file}\n")
