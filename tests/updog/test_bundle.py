@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.repository import NOW, Repository
+from tests.support.unflushed import Unflushed
 from updog.bundle import open_bundle
 from updog.errors import BundleInvalid, DownloadFailed, NotFound
 from updog.trust import refresh_store
@@ -57,7 +58,7 @@ def received(transport: Transport, target: Target, *, start: int = 0, step: int 
 
 def test_a_bundle_is_verified_as_a_server_is(repository: Repository, tmp_path: Path) -> None:
     transport = open_bundle(write_zip(tmp_path / "update.zip", members(repository)))
-    store = TrustStore(tmp_path / "trusted", tmp_path / "trust.json")
+    store = TrustStore(tmp_path / "trusted", tmp_path / "trust.json", kernel=Unflushed())
     trusted = refresh_store(store, repository.shipped_root, transport, NOW)
     assert trusted.read_target("manifest.json", 10) == b"{}"
     target = trusted.target("root.ext4.lz4")
@@ -219,7 +220,7 @@ def test_a_target_of_another_length_is_refused(repository: Repository, tmp_path:
     files = members(repository)
     (name,) = [name for name in files if name.endswith("root.ext4.lz4")]
     transport = open_bundle(write_zip(tmp_path / "update.zip", files | {name: IMAGE[1:]}))
-    store = TrustStore(tmp_path / "trusted", tmp_path / "trust.json")
+    store = TrustStore(tmp_path / "trusted", tmp_path / "trust.json", kernel=Unflushed())
     trusted = refresh_store(store, repository.shipped_root, transport, NOW)
     with pytest.raises(DownloadFailed, match="it has 255999 bytes, expected 256000"):
         transport.open_target(trusted.target("root.ext4.lz4"))

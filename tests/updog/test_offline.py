@@ -9,6 +9,7 @@ import pytest
 from tuf.api.metadata import MetaFile
 
 from tests.support.repository import NOW, MemoryTransport, Repository
+from tests.support.unflushed import Unflushed
 from updog.errors import NoSuchTarget, RepositoryInvalid
 from updog.offline import load_offline
 from updog.trust import refresh_store
@@ -33,7 +34,7 @@ def repository() -> Repository:
 @pytest.fixture
 def cached(repository: Repository, tmp_path: Path) -> Path:
     """What an update leaves: the very files that were verified."""
-    store = TrustStore(tmp_path / "trusted", tmp_path / "trust.json")
+    store = TrustStore(tmp_path / "trusted", tmp_path / "trust.json", kernel=Unflushed())
     transport = MemoryTransport(repository)
     trusted = refresh_store(store, repository.shipped_root, transport, NOW)
     directory = tmp_path / "cached"

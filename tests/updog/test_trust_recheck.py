@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.repository import NOW, MemoryTransport, Repository
+from tests.support.unflushed import Unflushed
 from updog.config import Config
 from updog.environment import Environment, Paths
 from updog.errors import DownloadFailed, MetadataExpired, RepositoryInvalid
@@ -54,7 +55,13 @@ class Host:
             full_check_hours=self.full_check_hours,
         )
         release = Release("demo", parse_version("1.0.0"), "x86_64")
-        env = Environment(paths=Paths(self.root), now=self.now, config=config, release=release)
+        env = Environment(
+            paths=Paths(self.root),
+            now=self.now,
+            kernel=Unflushed(),
+            config=config,
+            release=release,
+        )
         return current_target(env, self.transport, "manifest.json", 1000).data
 
     def was_short(self) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from tuf.api.metadata import TargetFile
 
 from tests.support.repository import NOW, MemoryTransport, Repository
+from tests.support.unflushed import Unflushed
 from updog.errors import (
     ClockNotSet,
     DownloadFailed,
@@ -50,7 +51,7 @@ def host(tmp_path: Path) -> Host:
     repository = Repository()
     repository.add_target("manifest.json", b'{"updates": []}')
     repository.publish_all()
-    store = TrustStore(tmp_path / "metadata", tmp_path / "trust.json")
+    store = TrustStore(tmp_path / "metadata", tmp_path / "trust.json", kernel=Unflushed())
     return Host(store, repository, MemoryTransport(repository), repository.shipped_root)
 
 

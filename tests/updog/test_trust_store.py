@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from partition.errors import StateFileUnsafe, WriteFailed
-from partition.kernel import Kernel
 from tests.support.cuts import Thoroughness, states
 from tests.support.power import PowerKernel, materialise
 from tests.support.recording import RecordingKernel
 from tests.support.repository import NOW, MemoryTransport, Repository, version_of
+from tests.support.unflushed import Unflushed
 from updog.errors import RepositoryInvalid
 from updog.trust import refresh_store
 from updog.trust_store import Record, TrustStore
@@ -23,12 +23,7 @@ from updog.trust_store import Record, TrustStore
 if TYPE_CHECKING:
     from pathlib import Path
 
-
-class NoFlush(Kernel):
-    """For what happens after a cut, of which no further one is tried."""
-
-    def fsync(self, fd: int) -> None:
-        pass
+    from partition.kernel import Kernel
 
 
 def store_in(directory: Path, kernel: Kernel | None = None) -> TrustStore:
@@ -70,7 +65,7 @@ def test_a_power_cut_leaves_trust_that_only_grows(state: Path, tmp_path: Path) -
         known = store_in(after).read()
         known_version = version_of(known["timestamp.json"])
         assert known_version in {1, 2}
-        refresh(after, repository, NoFlush())
+        refresh(after, repository, Unflushed())
         assert store_in(after).read()["timestamp.json"] == repository.files["timestamp.json"]
         looked_at += 1
     assert looked_at > 100
