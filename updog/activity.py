@@ -47,6 +47,7 @@ class ActivityFile:
         self._kernel = kernel
         self._clock = clock
         self._written = clock() - _SECONDS
+        self._is_ours = False
         self._phase = ""
         self._images: dict[str, dict[str, int]] = {}
 
@@ -72,11 +73,14 @@ class ActivityFile:
         self._write()
 
     def close(self) -> None:
-        """Remove the file."""
-        with suppress(OSError):
-            self._kernel.unlink(self._path)
+        """Remove the file; another updater's is left alone."""
+        if self._is_ours:
+            with suppress(OSError):
+                self._kernel.unlink(self._path)
 
     def _write(self) -> None:
+        # Called by the holder of the updater's lock only, so the file is nobody else's.
+        self._is_ours = True
         self._written = self._clock()
         value = {"process": os.getpid(), "phase": self._phase, "images": self._images}
         temporary = self._path.with_name(f".{self._path.name}.new")

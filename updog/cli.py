@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,88 +18,26 @@ from signpost.cli_support import (
     version_option,
 )
 from signpost.layout import Slot
-from updog import logs
-from updog.environment import Environment, Host, Paths, load_environment
+from updog.cli_options import (
+    App,
+    bundle_option,
+    image_option,
+    log_level_option,
+    now_option,
+    progress_option,
+    reboot_option,
+)
+from updog.environment import Environment, Host, Paths
 from updog.errors import NoUpdateAvailable
 from updog.interrupt import Interrupt
 from updog.lookup import Request, check
-from updog.progress_display import MODES, displaying
-from updog.versions import Version, parse_version
+from updog.progress_display import displaying
+from updog.versions import Version
 
 if TYPE_CHECKING:
     from updog.choose import Choice
     from updog.install import Outcome
     from updog.transport import Transport
-
-
-class VersionType(click.ParamType[Version]):
-    """A SemVer version, with or without a leading v."""
-
-    name = "version"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Version:
-        """Parse it; a usage error otherwise."""
-        if isinstance(value, Version):
-            return value
-        try:
-            return parse_version(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-@dataclass(frozen=True, slots=True)
-class App:
-    """What every command gets.
-
-    Attributes:
-        host: Paths, clock, disk.
-        interrupt: Whether a signal asked to stop.
-    """
-
-    host: Host
-    interrupt: Interrupt
-
-    @property
-    def env(self) -> Environment:
-        """The host with its configuration and release."""
-        return load_environment(self.host)
-
-
-def _log_level(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
-    # On the group as on each command; where it is not given, the command leaves it as it is.
-    if not ctx.resilient_parsing and (value or ctx.parent is None):
-        logs.configure(value or "info")
-
-
-log_level_option = click.option(
-    "--log-level",
-    type=click.Choice(logs.LEVELS),
-    is_eager=True,
-    expose_value=False,
-    callback=_log_level,
-    help="Least level of log lines on stderr. Default: info.",
-)
-image_option = click.option(
-    "-i", "--image", type=VersionType(), metavar="VERSION", help="Exactly this version."
-)
-now_option = click.option(
-    "-n",
-    "--now",
-    "--ignore-waves",
-    "now",
-    is_flag=True,
-    help="Do not wait for this host's turn in the rollout.",
-)
-reboot_option = click.option("-r", "--reboot", is_flag=True, help="Reboot afterwards.")
-progress_option = click.option(
-    "--progress",
-    type=click.Choice(MODES),
-    default="auto",
-    show_default=True,
-    help="How progress is shown on stderr.",
-)
 
 
 @click.group(cls=Cli)
@@ -161,6 +98,7 @@ def cli(
 @now_option
 @image_option
 @click.option("--explain", is_flag=True, help="Say of every update why it is or is not taken.")
+@bundle_option
 @json_option
 @log_level_option
 @click.pass_obj
@@ -171,13 +109,14 @@ def check_update(
     now: bool,
     image: Version | None,
     explain: bool,
+    bundle: Path | None,
 ) -> None:
     """Print the update that would be installed now.
 
     Nothing is installed; trusted metadata is brought up to date. Exit code 3 if there is none.
     """
     env = app.env
-    with closing(_transport(env)) as transport:
+    with closing(_transport(env, bundle)) as transport:
         choice = check(env, transport, Request(image, now))
     _print_choice(choice, show_all=show_all, explain=explain)
 
@@ -189,34 +128,40 @@ cli.add_command(check_update, "whats")
 @image_option
 @now_option
 @reboot_option
+@bundle_option
 @progress_option
 @json_option
 @log_level_option
 @click.pass_obj
-def update(app: App, *, image: Version | None, now: bool, reboot: bool, progress: str) -> None:
+def update(
+    app: App, *, image: Version | None, now: bool, reboot: bool, bundle: Path | None, progress: str
+) -> None:
     """Install the update and let it boot next.
 
     Only the set that does not run is written, and it boots only if all of it was read back and
     verified. An interrupted update goes on where it was when it is started again.
     """
     request = Request(image, now)
-    _run_update(app, request, progress=progress, apply=True, reboot=reboot)
+    _run_update(app, request, bundle=bundle, progress=progress, apply=True, reboot=reboot)
 
 
 @cli.command()
 @image_option
 @now_option
+@bundle_option
 @progress_option
 @json_option
 @log_level_option
 @click.pass_obj
-def update_image(app: App, *, image: Version | None, now: bool, progress: str) -> None:
+def update_image(
+    app: App, *, image: Version | None, now: bool, bundle: Path | None, progress: str
+) -> None:
     """Install the update, but do not boot it next.
 
     update-apply does that.
     """
     request = Request(image, now)
-    _run_update(app, request, progress=progress, apply=False, reboot=False)
+    _run_update(app, request, bundle=bundle, progress=progress, apply=False, reboot=False)
 
 
 @cli.command()
@@ -268,8 +213,12 @@ def status(app: App) -> None:
         click.echo("\n".join(report.lines()))
 
 
-def _transport(env: Environment) -> Transport:
+def _transport(env: Environment, bundle: Path | None) -> Transport:
     """The way to the repository, or to what stands for it."""
+    if bundle is not None:
+        from updog.bundle import open_bundle  # noqa: PLC0415  as above
+
+        return open_bundle(bundle)
     from updog.transport import make_transport  # noqa: PLC0415  as above
 
     return make_transport(env.config, env.release, env.environ)
@@ -295,7 +244,9 @@ def _print_choice(choice: Choice, *, show_all: bool, explain: bool) -> None:
         raise NoUpdateAvailable(words.summary(choice))
 
 
-def _run_update(app: App, request: Request, *, progress: str, apply: bool, reboot: bool) -> None:
+def _run_update(
+    app: App, request: Request, *, bundle: Path | None, progress: str, apply: bool, reboot: bool
+) -> None:
     """Run the procedure, and tell how it ended."""
     from updog.activity import ActivityFile  # noqa: PLC0415  as above
     from updog.install import Tools, update  # noqa: PLC0415
@@ -306,7 +257,7 @@ def _run_update(app: App, request: Request, *, progress: str, apply: bool, reboo
 
     env = app.env
     with (
-        closing(_transport(env)) as transport,
+        closing(_transport(env, bundle)) as transport,
         closing(ActivityFile(env.paths.activity, kernel=env.kernel)) as activity,
         displaying(progress, sys.stderr) as display,
     ):

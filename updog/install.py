@@ -168,10 +168,10 @@ def update(
         _start(tools, "checking metadata")
         repository = tools.refresh(env, tools.transport)
         with open_disk(env, location) as disk:
-            evidence = evidence_of(env, disk)
+            staged = load_attempts(env.paths.attempts).staged
+            evidence = evidence_of(env, disk, staged)
             pending = disk.state.upgrade_pending
-        remember(env, lambda attempts: attempts.judge(evidence))
-        attempts = load_attempts(env.paths.attempts)
+        attempts = remember(env, lambda before: before.judge(evidence))
         data = repository.read_target(MANIFEST_NAME, MAX_MANIFEST_BYTES)
         manifest, choice = choose_from(env, data, attempts, request, repository.now)
         if choice.update is None:

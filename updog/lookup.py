@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from signpost.device import BootDisk
     from signpost.location import Location
-    from updog.attempts import Attempts
+    from updog.attempts import Attempts, Staged
     from updog.environment import Environment, Host
     from updog.transport import Transport
     from updog.versions import Version
@@ -103,14 +103,37 @@ def judged_attempts(env: Environment) -> Attempts:
         return attempts
     evidence = Evidence(env.now, env.boot_id, env.release.version)
     with suppress(PartitionError, SignpostError), open_disk(env, locate_disk(env)) as disk:
-        evidence = evidence_of(env, disk)
+        evidence = evidence_of(env, disk, attempts.staged)
     return attempts.judge(evidence)
 
 
-def evidence_of(env: Environment, disk: BootDisk) -> Evidence:
-    """What an open disk shows of how an attempt ended."""
+def evidence_of(env: Environment, disk: BootDisk, staged: Staged | None) -> Evidence:
+    """What an open disk, and the record of health checks, show of how an attempt ended."""
     state = disk.state
-    return Evidence(env.now, env.boot_id, env.release.version, state.active, state.sets)
+    return Evidence(
+        now=env.now,
+        boot_id=env.boot_id,
+        running=env.release.version,
+        active=state.active,
+        flags=state.sets,
+        reason=_reason(env, staged) if staged else None,
+    )
+
+
+def _reason(env: Environment, staged: Staged) -> str | None:
+    """Why the staged system was given up, if it or the boot stage left word."""
+    from signpost.health_files import boot_problems, load_history  # noqa: PLC0415  seldom needed
+
+    root = env.paths.root
+    slot, version = staged.slot.value, str(staged.version)
+    if slot in boot_problems(root):
+        return boot_problems(root)[slot]
+    try:
+        boots = load_history(root).boots
+    except PartitionError:
+        return None
+    mine = (boot for boot in boots if boot.active_set == slot and boot.version in {"", version})
+    return next((boot.reason for boot in mine if not boot.passed), None) or None
 
 
 def locate_disk(host: Host) -> Location:

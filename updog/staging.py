@@ -83,8 +83,8 @@ def flip(host: Host, disk: BootDisk) -> None:
     disk.store(flipped)
 
 
-def remember(host: Host, change: Callable[[Attempts], Attempts]) -> None:
-    """Change what is remembered, durably; no write if nothing changes.
+def remember(host: Host, change: Callable[[Attempts], Attempts]) -> Attempts:
+    """Change what is remembered, durably, and return it; no write if nothing changes.
 
     Raises:
         PartitionError: The file cannot be read or written.
@@ -93,6 +93,7 @@ def remember(host: Host, change: Callable[[Attempts], Attempts]) -> None:
     after = change(before)
     if after != before:
         store_attempts(host.paths.attempts, after, kernel=host.kernel)
+    return after
 
 
 def refuse_reboot_of_image(location: Location, *, reboot: bool) -> None:
