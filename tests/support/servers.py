@@ -28,7 +28,7 @@ LOOPBACK = "127.0.0.1"
 
 _NGINX = """
 daemon off;
-master_process off;
+worker_processes 1;
 user root;
 pid {work}/nginx.pid;
 error_log {work}/error.log;
