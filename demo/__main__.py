@@ -79,7 +79,7 @@ def tell() -> None:
     shutil.copy(WORK / "root.json", host / "usr/share/updog/root.json")
     release(host, "1.0.0")
 
-    with shell.start("repo-tools serve repo") as server:
+    with shell.start("repo-tools repo serve repo") as server:
         url = server.first_line().split()[-1].rstrip("/")
         (host / "etc/updog.toml").write_text(
             f'metadata_base_url = "{url}/{VARIANT}/{arch}"\n'
@@ -103,7 +103,9 @@ def story(shell: Shell, host: Path) -> None:
 
     shell.say("Do others agree? The table, and the hash tree of what is on set B now.")
     shell.run("sgdisk -v disk.img", show="No problems")
-    shell.run("cgpt show disk.img", show="priority")
+    shell.run("sgdisk -i 4 disk.img", show="Attribute flags")
+    for option in ("-P", "-T", "-S"):
+        shell.run(f"cgpt show -i 4 {option} disk.img")
     verify_set_b(shell)
 
     shell.say('"Reboot": the boot loader tries set B. It comes up, and says so.')
@@ -128,6 +130,11 @@ def story(shell: Shell, host: Path) -> None:
     shell.run(f"updog --root host {on_b} check-update", expect=3)
     shell.run(f"updog --root host {on_b} check-update --explain", expect=3)
 
+    shell.say("Somebody changes one bit of the image on the server. The operator insists on it.")
+    flip_one_bit(next(Path(WORK, "repo/targets").glob("*1.2.0-root.img.lz4")))
+    shell.run(f"updog --root host {on_b} update --image 1.2.0", expect=1)
+    shell.run(f"signpost {on_b} status")
+
 
 def publish(shell: Shell, version: str, options: str) -> None:
     """Publish one version."""
@@ -135,6 +142,13 @@ def publish(shell: Shell, version: str, options: str) -> None:
         f"repo-tools repo publish --version {version} --boot images/boot-{version}.img "
         f"--root-image images/root-{version}.img {options} {SIGN} --yes"
     )
+
+
+def flip_one_bit(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
 
 
 def release(host: Path, version: str) -> None:
