@@ -122,9 +122,9 @@ def _run_data(
 
 def _check_names(each: Tree) -> None:
     """Refuse what no version could store: any migration may be the last one of a route."""
-    clash = tree.new_clash(each.data)
+    clash = tree.new_clash(each)
     if clash is not None:
-        raise StepFailed(f"{clash} would stand above or below another value")
+        raise StepFailed(f"{clash} would be both a value and a group")
 
 
 def _compare(before: State, after: State) -> dict[str | None, Losses]:

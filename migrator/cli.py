@@ -115,7 +115,7 @@ def migrator(ctx: click.Context, place: Place, log_level: str) -> None:
     Does nothing if there is no datastore yet, or if it has that version. Exit codes: 0 migrated or
     nothing to do, 1 failed, 2 usage.
     """
-    logging.basicConfig(format="%(name)s: %(message)s", level=_LEVELS[log_level.lower()])
+    logging.basicConfig(format="%(levelname)s %(message)s", level=_LEVELS[log_level.lower()])
     if ctx.invoked_subcommand is not None:
         if place.is_given:
             raise click.UsageError(f"Options go after '{ctx.invoked_subcommand}'.")
@@ -166,7 +166,7 @@ def rehearse(place: Place, *, and_back: bool) -> None:
     if and_back:
         preview, differing = run.rehearse_both_ways(setting, wanted)
         if differing:
-            keys = tuple(change.key for change in differing)
+            keys = tuple(dict.fromkeys(change.key for change in differing))
             raise RoundTripDiffers(f"path to {wanted} and back", keys)
     else:
         preview = run.rehearse(setting, wanted)
@@ -210,7 +210,8 @@ def test(file: Path, datastore: Path, declared: tuple[str, ...], timeout_seconds
         for line in trial.lines(found):
             click.echo(line)
     if found.undeclared:
-        raise RoundTripDiffers(file.name, tuple(change.key for change in found.undeclared))
+        keys = tuple(dict.fromkeys(change.key for change in found.undeclared))
+        raise RoundTripDiffers(file.name, keys)
 
 
 migrator.add_command(cli_datastore.datastore)

@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
     from migrator.chain import Chain
 
-_WAIT_SECONDS = 10.0
-
 
 class Datastore:
     """One datastore on disk.
@@ -56,6 +54,7 @@ class Datastore:
             and changed by one key at a time).
         kernel: Where the calls go.
         suffix: Gives the random part of a new copy's name.
+        wait_seconds: How long a writer waits for another one.
     """
 
     def __init__(
@@ -64,8 +63,10 @@ class Datastore:
         *,
         kernel: Kernel = KERNEL,
         suffix: Callable[[], str] = copies.random_suffix,
+        wait_seconds: float = 10.0,
     ) -> None:
         self._path = path
+        self._wait_seconds = wait_seconds
         self._base = chain.base_of(path)
         self._kernel = kernel
         self._suffix = suffix
@@ -245,7 +246,7 @@ class Datastore:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         lock = self._base / LOCK
-        with durable.exclusive_lock(lock, wait_seconds=_WAIT_SECONDS, kernel=self._kernel):
+        with durable.exclusive_lock(lock, wait_seconds=self._wait_seconds, kernel=self._kernel):
             yield
 
     @contextmanager

@@ -34,7 +34,7 @@ from semver import Version
 
 from migrator import keys, values
 from migrator.errors import KeyInvalid, StepFailed
-from migrator.tree import is_taken
+from migrator.tree import is_below_value, is_taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -219,15 +219,30 @@ def _unequal(found: Iterable[tuple[K, str | None, str | None]]) -> dict[K, Corre
 
 
 def _restore_tree(tree: Tree, losses: Losses) -> None:
+    data = _as_foreseen(tree.data, losses.data)
+    metadata = _as_foreseen(tree.metadata, losses.metadata)
     # Removals first: a value may return to a name above or below one that goes.
-    for name, correction in sorted(losses.data.items(), key=lambda item: item[1].was is not None):
-        if values.same(tree.data.get(name), correction.foreseen) and (
-            correction.was is None or name in tree.data or not is_taken(tree.data, name)
-        ):
-            tree.data.put(name, correction.was)
-    for address, correction in losses.metadata.items():
-        if values.same(tree.metadata.get(address), correction.foreseen):
-            tree.metadata.put(address, correction.was)
+    for name, was in data.items():
+        if was is None:
+            tree.data.put(name, None)
+    for address, was in metadata.items():
+        if was is None:
+            tree.metadata.put(address, None)
+    for name, was in data.items():
+        if was is not None and (name in tree.data or not is_taken(tree, name)):
+            tree.data.put(name, was)
+    for address, was in metadata.items():
+        if was is not None and not is_below_value(tree, address[0]):
+            tree.metadata.put(address, was)
+
+
+def _as_foreseen(layer: Layer[K], corrections: Mapping[K, Correction]) -> dict[K, str | None]:
+    """Return the old values of the keys that came back as was foreseen: nobody has set them."""
+    return {
+        key: correction.was
+        for key, correction in corrections.items()
+        if values.same(layer.get(key), correction.foreseen)
+    }
 
 
 def _entry_to(entry: Entry) -> Json:

@@ -138,7 +138,7 @@ def describe(transaction: str | None) -> str:
 
 
 def check(state: State, unchanged: State | None = None) -> None:
-    """Check that a state can be stored: keys parse, values may be values, no value is a group too.
+    """Check that a state can be stored: keys parse, values are values, no value is a group too.
 
     Args:
         state: What a migration made.
@@ -160,9 +160,9 @@ def _check_tree(tree: Tree, before: Tree, where: str) -> None:
     for address, text in tree.metadata.values.items():
         if before.metadata.get(address) != text:
             _check_metadatum(*address, text, where)
-    clash = both_value_and_group(tree.data.values)
-    if clash is not None:
-        raise ResultInvalid(f"{where}: {clash} has a value, and keys below it have values too")
+    both = clash(tree)
+    if both is not None:
+        raise ResultInvalid(f"{where}: {both} has a value, and so has something below it")
 
 
 def _check_datum(name: str, text: str, where: str) -> None:
@@ -187,33 +187,50 @@ def _check_metadatum(name: str, metadata_key: str, text: str, where: str) -> Non
         raise ResultInvalid(f"{where}: metadata {metadata_key} of {name}: {error}") from None
 
 
-def both_value_and_group(names: Mapping[str, object]) -> str | None:
-    """Return a key that has a value and keys below it, which no directory can hold; or None."""
-    for name in names:
-        segments = keys.parse(name)
-        for length in range(1, len(segments)):
-            parent = keys.name_of(segments[:length])
-            if parent in names:
-                return parent
+def clash(tree: Tree) -> str | None:
+    """Return a key that has a value, and values or metadata below it; or None.
+
+    A directory and a file cannot have one name.
+    """
+    for name in {*tree.data, *(setting for setting, _ in tree.metadata)}:
+        parent = _value_above(tree, name)
+        if parent is not None:
+            return parent
     return None
 
 
-def new_clash(data: Layer[DataKey]) -> str | None:
-    """As `both_value_and_group`, for the keys added since `mark`; before that there was none."""
-    added = [name for name, old in data.before.items() if old is None and name in data]
-    if len(added) > _MANY:
-        return both_value_and_group(data.values)
-    for name in added:
-        if is_taken(data, name):
+def new_clash(tree: Tree) -> str | None:
+    """As `clash`, for what was added since `mark`; before that there was none."""
+    data = [name for name, old in tree.data.before.items() if old is None and name in tree.data]
+    metadata = {
+        address[0]
+        for address, old in tree.metadata.before.items()
+        if old is None and address in tree.metadata
+    }
+    if len(data) + len(metadata) > _MANY:
+        return clash(tree)
+    for name in data:
+        if is_taken(tree, name):
             return name
-    return None
+    return next(filter(None, (_value_above(tree, name) for name in metadata)), None)
 
 
-def is_taken(data: Layer[DataKey], name: str) -> bool:
-    """Say whether a value at `name` stands, or would stand, above or below another value."""
-    segments = keys.parse(name)
-    above = (keys.name_of(segments[:length]) for length in range(1, len(segments)))
-    if any(parent in data for parent in above):
+def is_taken(tree: Tree, name: str) -> bool:
+    """Say whether a value at `name` stands, or would stand, above or below something else."""
+    if _value_above(tree, name) is not None:
         return True
     below = f"{name}."
-    return any(other.startswith(below) for other in data.values)
+    return any(other.startswith(below) for other in tree.data.values) or any(
+        setting.startswith(below) for setting, _ in tree.metadata.values
+    )
+
+
+def is_below_value(tree: Tree, name: str) -> bool:
+    """Say whether metadata of `name` would stand below a value."""
+    return _value_above(tree, name) is not None
+
+
+def _value_above(tree: Tree, name: str) -> str | None:
+    segments = keys.parse(name)
+    above = (keys.name_of(segments[:length]) for length in range(1, len(segments)))
+    return next((parent for parent in above if parent in tree.data), None)

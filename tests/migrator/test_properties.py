@@ -14,7 +14,7 @@ from migrator.carry import Body, carry
 from migrator.errors import MigrationFailed, ResultInvalid
 from migrator.executable import Limits
 from migrator.plan import Leg, Route, changes
-from migrator.tree import Layer, State, Tree, both_value_and_group
+from migrator.tree import State, Tree, clash
 from migrator.workshop import Workshop
 from updog.migrations import Direction
 
@@ -31,12 +31,18 @@ METADATA_KEYS = st.sampled_from(["m", "n.o"])
 
 @st.composite
 def trees(draw: st.DrawFn) -> Tree:
-    data: dict[str, str] = {}
+    """Trees that can be stored."""
+    found = Tree()
     for name, text in draw(st.dictionaries(NAMES, VALUES, min_size=2, max_size=6)).items():
-        if both_value_and_group({**data, name: text}) is None:
-            data[name] = text
-    metadata = draw(st.dictionaries(st.tuples(NAMES, METADATA_KEYS), VALUES, max_size=6))
-    return Tree(Layer(data), Layer(metadata))
+        found.data.put(name, text)
+        if clash(found) is not None:
+            found.data.put(name, None)
+    metadata = st.dictionaries(st.tuples(NAMES, METADATA_KEYS), VALUES, max_size=6)
+    for address, text in draw(metadata).items():
+        found.metadata.put(address, text)
+        if clash(found) is not None:
+            found.metadata.put(address, None)
+    return found.copy()
 
 
 STATES = st.builds(
@@ -114,7 +120,7 @@ def route_of(chain: list[list[str]]) -> tuple[Route, dict[str, Body]]:
 
 
 def storable(state: State) -> bool:
-    return all(both_value_and_group(each.data.values) is None for _, each in state.trees())
+    return all(clash(each) is None for _, each in state.trees())
 
 
 @settings(
