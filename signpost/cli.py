@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import click
 
+from partition.disk import is_image
 from signpost.cli_support import (
     Cli,
     echo_json,
@@ -100,7 +101,7 @@ def status(environment: Environment) -> None:
     Changes nothing, and can be asked while an update runs.
     """
     with environment.open(writable=False) as disk:
-        report = Status.of(disk, last_failure=_last_failure(environment.root))
+        report = Status.of(disk, last_failure=_last_failure(environment))
     if json_wanted():
         echo_json(report.to_json())
     else:
@@ -228,12 +229,15 @@ cli.add_command(mark_failed_boot)
 cli.add_command(restore_try)
 
 
-def _last_failure(root: Path) -> str | None:
-    if not (root / "var/lib/signpost/health.json").exists():
+def _last_failure(environment: Environment) -> str | None:
+    """What this host remembers of its boots; of a disk image that was named it knows nothing."""
+    if environment.os_disk is not None and is_image(environment.os_disk):
+        return None
+    if not (environment.root / "var/lib/signpost/health.json").exists():
         return None
     from signpost.health_files import last_failure  # noqa: PLC0415  slow to import, seldom needed
 
-    return last_failure(root)
+    return last_failure(environment.root)
 
 
 def _change(environment: Environment, transition: Callable[[BootState], BootState]) -> None:
