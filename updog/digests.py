@@ -82,6 +82,16 @@ def known_digests(hashes: Mapping[str, str]) -> dict[str, str]:
     return {name: hashes[name].lower() for name in KNOWN if name in hashes}
 
 
+def can_go_on(hashes: Mapping[str, str], states: Mapping[str, DigestState]) -> bool:
+    """Whether every digest that a target needs can be continued from these states, here."""
+    try:
+        for name in known_digests(hashes):
+            open_digest(name, states[name])
+    except (KeyError, ValueError):
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class _Layout:
     """Memory of `SHA256_CTX` or `SHA512_CTX`: words, bit count low and high, data, num, md_len."""

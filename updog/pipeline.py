@@ -13,13 +13,14 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from partition.kernel import KERNEL, Kernel
 from partition.reader import RegionReader
 from partition.writer import RegionWriter
 from signpost.layout import Part
 from updog.decoder import history_needed
+from updog.digests import can_go_on
 from updog.errors import CannotResume, DownloadFailed, ImageMismatch, Interrupted, StreamInvalid
 from updog.journal import Entry, Journal, Mark, Span
 from updog.readback import Checker, DigestChecker, InstalledTree, RootChecker
@@ -32,13 +33,22 @@ if TYPE_CHECKING:
     from partition.region import Region
     from updog.progress import Progress
     from updog.targets import Target
-    from updog.transport import Transport
+    from updog.transport import Source
 
 _log = logging.getLogger(__name__)
 
 _NOTHING: Final = Entry(Mark(), (), complete=False, validator=None)
 
 _ORDER: Final = (Part.HASH, Part.BOOT, Part.ROOT)
+
+
+class Targets(Protocol):
+    """The part of `updog.transport.Transport` that is needed here."""
+
+    def open_target(
+        self, target: Target, *, start_bytes: int = 0, validator: str | None = None
+    ) -> Source:
+        """See `updog.transport.Transport.open_target`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +62,7 @@ class ImageJob:
 
 def install_images(
     jobs: Sequence[ImageJob],
-    transport: Transport,
+    transport: Targets,
     *,
     journal: Journal | None,
     progress: Progress,
@@ -105,7 +115,7 @@ class _Installer:
 
     def __init__(
         self,
-        transport: Transport,
+        transport: Targets,
         journal: Journal | None,
         progress: Progress,
         cancel: threading.Event,
@@ -137,6 +147,8 @@ class _Installer:
             self._progress.started(job.part.value, job.target.length_bytes, job.target.length_bytes)
             self._progress.finished(job.part.value)
             return entry.mark.written_bytes
+        if self._cancel.is_set():
+            raise self._interrupted(job)
         try:
             return self._stream(job, entry or _NOTHING, open_checker, length_bytes)
         except CannotResume:
@@ -147,12 +159,15 @@ class _Installer:
     def _still_there(
         self, job: ImageJob, entry: Entry, open_checker: Callable[[ImageJob], Checker]
     ) -> bool:
-        """Whether the partition still holds what the journal says."""
+        """Whether the partition still holds what the journal says, and the rest can be fetched."""
+        if not entry.complete and not can_go_on(job.target.hashes, entry.mark.digests):
+            return False
         self._progress.phase(f"checking what is on {job.region.label} already")
         try:
             with closing(open_checker(job)) as checker:
                 for span in entry.spans:
-                    self._stop_if_cancelled(job)
+                    if self._cancel.is_set():
+                        raise self._interrupted(job)
                     checker.check(span)
                 checker.catch_up()
                 if entry.complete:
@@ -207,7 +222,8 @@ class _Installer:
             )
 
             def tick() -> None:
-                self._stop_if_cancelled(job)
+                if self._cancel.is_set():
+                    stream.break_off(self._interrupted(job))
                 self._progress.advanced(part, stream.received_bytes)
 
             self._progress.started(part, job.target.length_bytes, mark.received_bytes)
@@ -217,7 +233,6 @@ class _Installer:
                 self._forget(job)
                 raise
             except (Interrupted, DownloadFailed):
-                stream.settle()
                 if self._journal is not None:
                     self._journal.flush()
                 raise
@@ -226,9 +241,8 @@ class _Installer:
             self._progress.finished(part)
             return stream.end.written_bytes
 
-    def _stop_if_cancelled(self, job: ImageJob) -> None:
-        if self._cancel.is_set():
-            raise Interrupted(f"writing {job.target.name} to {job.region.label}")
+    def _interrupted(self, job: ImageJob) -> Interrupted:
+        return Interrupted(f"writing {job.target.name} to {job.region.label}")
 
     def _forget(self, job: ImageJob) -> None:
         if self._journal is not None:

@@ -15,8 +15,10 @@ The stages, each a thread of its own, and what goes between them:
 - check: reads it back from the device (`updog.readback`).
 
 A stage that has seen the end, and found all well, passes the end on; so the image is good exactly
-when `check` has ended without an error. All heavy calls (socket, digest, LZ4, disk) release the
-interpreter lock, so the stages run side by side. Memory: `Buffers`, however large the image is.
+when `check` has ended without an error. Where the download breaks off, that is passed on too, and
+ends in `flush`: everything received until then is on the partition, and saved. All heavy calls
+(socket, digest, LZ4, disk) release the interpreter lock, so the stages run side by side. Memory:
+`Buffers`, however large the image is.
 """
 
 from __future__ import annotations
@@ -24,13 +26,12 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from updog.conveyor import Belt, Conveyor
 from updog.decoder import PIECE_SIZE, Decoder
 from updog.digests import known_digests, open_digest
-from updog.errors import StreamInvalid
+from updog.errors import CannotResume, DownloadFailed, StreamInvalid
 from updog.journal import Mark, Span
 from updog.lz4block import HISTORY_SIZE, Memory
 from updog.lz4frame import Event, Scanner
@@ -87,13 +88,16 @@ class _Written:
     span: Span
 
 
-class _End(Enum):
-    """Passed on by a stage that has seen the end and found all well."""
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Nothing follows. Passed on by each stage that has seen it and found all well.
 
-    END = "end"
+    Attributes:
+        error: The download was broken off here. What came before it is written, flushed and saved
+            all the same, so that the next run can go on from there.
+    """
 
-
-_END: Final = _End.END
+    error: Exception | None = None
 
 
 class Buffers:
@@ -152,6 +156,7 @@ class ImageStream:
         self._checker = checker
         self._start = start
         self._save = save
+        self._broken: Exception | None = None
         self._digests = {
             name: open_digest(name, start.digests.get(name))
             for name in known_digests(target.hashes)
@@ -182,7 +187,7 @@ class ImageStream:
         """Move all of it, check it, and return when it is flushed, read back and found right.
 
         Args:
-            tick: Called in this thread some twenty times a second; may raise to stop.
+            tick: Called in this thread some twenty times a second; may raise, or call `break_off`.
 
         Raises:
             StreamInvalid: What was received is not the target.
@@ -198,7 +203,22 @@ class ImageStream:
         conveyor.stage("check", self._check)
         conveyor.run(tick, self._source.close)
 
+    def break_off(self, error: Exception) -> None:
+        """Receive no more; `run` will raise this error, after saving what was received."""
+        self._broken = error
+        self._source.close()
+
     def _receive(self) -> None:
+        try:
+            self._receive_all()
+        except CannotResume:
+            raise  # what was received is worth nothing any more
+        except DownloadFailed as error:
+            self._received.put(_End(self._broken or error))
+        else:
+            self._received.put(_End())
+
+    def _receive_all(self) -> None:
         scanner = Scanner(self._target.name, self._start.position)
         received = self._start.received_bytes
         rest, needed = b"", 1
@@ -210,6 +230,8 @@ class ImageStream:
             filled = len(rest)
             memory.view[:filled] = rest
             while filled < wanted and not ended:
+                if self._broken:
+                    raise DownloadFailed(self._target.name, "it was broken off")
                 count = self._source.readinto(memory.view[filled:wanted])
                 filled += count
                 ended = not count
@@ -226,7 +248,6 @@ class ImageStream:
                 f"it ends after {self.received_bytes} bytes, expected {self._target.length_bytes}",
             )
         scanner.finish(len(rest))
-        self._received.put(_END)
 
     def _count(self, count: int) -> None:
         self.received_bytes += count
@@ -243,13 +264,17 @@ class ImageStream:
             states = {name: digest.state() for name, digest in self._digests.items()}
             known = {name: state for name, state in states.items() if state is not None}
             self._hashed.put(replace(item, end=replace(item.end, digests=known)))
+        if not item.error:
+            self._compare_digests()
+        self._hashed.put(item)
+
+    def _compare_digests(self) -> None:
         for name, expected in known_digests(self._target.hashes).items():
             actual = self._digests[name].hexdigest()
             if actual != expected:
                 raise StreamInvalid(
                     self._target.name, f"its {name} digest is {actual}, expected {expected}"
                 )
-        self._hashed.put(_END)
 
     def _decode(self) -> None:
         decoder = self._decoder
@@ -260,7 +285,9 @@ class ImageStream:
             self._decoded.put(
                 replace(item.end, written_bytes=decoder.total, produced=decoder.produced)
             )
-        self._decoded.put(_END)
+        if not decoder.total and not item.error:
+            raise StreamInvalid(self._target.name, "it decodes to nothing")
+        self._decoded.put(item)
 
     def _write(self) -> None:
         span_began = time.monotonic()
@@ -280,7 +307,7 @@ class ImageStream:
         if self._mark.written_bytes > self.end.written_bytes:
             self._written.put(self._close_span())
         self.end = self._mark
-        self._written.put(_END)
+        self._written.put(item)
 
     def _close_span(self) -> _Written:
         sha256 = self._span_sha256 if self._checker.wants_digests else None
@@ -292,12 +319,12 @@ class ImageStream:
 
     def _flush(self) -> None:
         flushed: list[Span] = []
-        ended = False
-        while not ended:
+        end: _End | None = None
+        while end is None:
             # Whatever has come together meanwhile is flushed in one go.
             items = [self._written.get(), *self._written.waiting()]
             written = [item for item in items if isinstance(item, _Written)]
-            ended = len(written) < len(items)
+            end = next((item for item in items if isinstance(item, _End)), None)
             if not written:
                 continue
             self._writer.flush()
@@ -305,17 +332,11 @@ class ImageStream:
             self._save(written[-1].mark, flushed)
             for item in written:
                 self._flushed.put(item.span)
-        self._flushed.put(_END)
+        if end.error:
+            raise end.error
+        self._flushed.put(end)
 
     def _check(self) -> None:
         while not isinstance(span := self._flushed.get(), _End):
             self._checker.check(span)
         self._checker.finish(self.end.written_bytes)
-
-    def settle(self) -> None:
-        """After `run` was stopped: flush what was written up to the last mark, and save that."""
-        if self._mark.written_bytes > self.end.written_bytes:
-            self._close_span()
-        if self.spans:
-            self._writer.flush()
-            self._save(self.end, self.spans)
