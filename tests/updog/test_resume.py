@@ -419,11 +419,8 @@ def test_killed_it_goes_on(update: Update, host: Host) -> None:
     """SIGKILL in each image, and once more after the root image was saved in part."""
     root = update.target(Part.ROOT)
     for part in PARTS:
-        middle = update.target(part).length_bytes // 4
-        wanted = update.target(part).name
-        run_until(
-            update, host, lambda image, at, to=(wanted, middle): image == to[0] and at >= to[1]
-        )
+        target = update.target(part)
+        run_until(update, host, partial(reached, target.name, target.length_bytes // 4))
 
     def saved(image: str, _: int) -> bool:
         return image == root.name and "root" in json.loads(host.journal.read_text())["images"]
