@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from repo_tools.store.base import Store
     from updog.transport import Transport
 
+_HELP_WIDTH = 200
+"""First sentences are short; none is cut."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -49,7 +52,7 @@ class LazyGroup(Cli):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All commands, in the order in which they were given."""
-        return [*self._lazy, *super().list_commands(ctx)]
+        return [*super().list_commands(ctx), *self._lazy]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
@@ -71,13 +74,14 @@ class MapGroup(LazyGroup):
             if command is None:
                 continue
             if not isinstance(command, click.Group):
-                alone.append((name, command.get_short_help_str(80)))
+                alone.append((name, command.get_short_help_str(_HELP_WIDTH)))
                 continue
             rows = [
-                (f"{name} {verb}", command.commands[verb].get_short_help_str(80))
+                (f"{name} {verb}", found.get_short_help_str(_HELP_WIDTH))
                 for verb in command.list_commands(ctx)
+                if (found := command.get_command(ctx, verb)) is not None
             ]
-            with formatter.section(f"{command.get_short_help_str(80)}"):
+            with formatter.section(command.get_short_help_str(_HELP_WIDTH).rstrip(".")):
                 formatter.write_dl(rows)
         if alone:
             with formatter.section("Other commands"):

@@ -215,26 +215,25 @@ class ManifestEditRefused(RepoToolsError):
         self.hint = hint
 
 
-class _Verdict(RepoToolsError):
-    """Several reasons at once, so that one run shows them all."""
+class PublishRefused(RepoToolsError):
+    """An update that hosts could not take, or should not; every reason at once."""
 
-    def __init__(self, headline: str, problems: Sequence[str]) -> None:
-        super().__init__(f"{headline}: {'; '.join(problems)}")
+    def __init__(self, update: str, problems: Sequence[str]) -> None:
+        super().__init__(f"refusing to publish {update}: {'; '.join(problems)}")
         self.problems = tuple(problems)
 
 
-class PublishRefused(_Verdict):
-    """An update that hosts could not take, or should not."""
-
-    def __init__(self, update: str, problems: Sequence[str]) -> None:
-        super().__init__(f"refusing to publish {update}", problems)
-
-
-class ValidationFailed(_Verdict):
-    """A repository has faults."""
+class ValidationFailed(RepoToolsError):
+    """A repository or a manifest has faults; the report lists them."""
 
     def __init__(self, where: str, problems: Sequence[str]) -> None:
-        super().__init__(f"{where} is not a sound repository", problems)
+        super().__init__(f"{where} is not sound: {problem_count(problems)}")
+        self.problems = tuple(problems)
+
+
+def problem_count(problems: Sequence[str]) -> str:
+    """How many problems there are, in words."""
+    return "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
 
 
 class Declined(RepoToolsError):

@@ -27,7 +27,7 @@ from repo_tools.images import content, content_bytes
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["PassingTree", "TreeComparison", "passing_tree"]
+__all__ = ["PassingTree", "TreeComparison", "passing_tree", "tree_of_hash_image"]
 
 _NAMESPACE: Final = uuid5(NAMESPACE_URL, "urn:updog:verity")
 
@@ -58,6 +58,24 @@ def passing_tree(
     return PassingTree(str(root), content_bytes(root), derived if salt is None else salt, uuid)
 
 
+def tree_of_hash_image(image: bytes, name: str, root: str) -> PassingTree:
+    """Get ready for the root image that a hash image says it belongs to.
+
+    Args:
+        image: The hash image.
+        name: Its name, for messages.
+        root: The root image's name.
+
+    Raises:
+        ImageInvalid: It is no hash image.
+    """
+    try:
+        superblock = Superblock.parse(image[:SUPERBLOCK_SIZE])
+    except InvalidSuperblock as exc:
+        raise ImageInvalid(name, f"{exc}") from exc
+    return PassingTree(root, superblock.data_length_bytes, superblock.salt, superblock.uuid)
+
+
 class PassingTree:
     """Grows a tree while a root image's content passes by."""
 
@@ -71,23 +89,45 @@ class PassingTree:
         if rest or not blocks:
             reason = f"its length is {content_bytes} bytes, not a multiple of {BLOCK_SIZE}"
             raise ImageInvalid(name, reason)
+        self._name = name
         self._salt = salt
+        self._expected_bytes = content_bytes
+        self._seen_bytes = 0
         self._image = bytearray(image_length_bytes(blocks))
         self._image[:512] = Superblock(blocks, salt, uuid).pack()
         self._builder = TreeBuilder(blocks, salt, self._place)
         self._partial = b""
 
     def add(self, content: bytes) -> None:
-        """Take the next piece of the image, of any length."""
+        """Take the next piece of the image, of any length.
+
+        Raises:
+            ImageInvalid: The image is longer than the tree is for.
+        """
+        self._seen_bytes += len(content)
+        self._expect(self._seen_bytes <= self._expected_bytes)
         content = self._partial + content if self._partial else content
         whole = len(content) // BLOCK_SIZE * BLOCK_SIZE
         self._builder.add_digests(hash_blocks(memoryview(content)[:whole], self._salt))
         self._partial = content[whole:]
 
     def finish(self) -> tuple[bytes, bytes]:
-        """Give the hash image and the root hash (32 bytes)."""
+        """Give the hash image and the root hash (32 bytes).
+
+        Raises:
+            ImageInvalid: The image is shorter than the tree is for.
+        """
+        self._expect(self._seen_bytes == self._expected_bytes)
         root_hash = self._builder.finish()
         return bytes(self._image), root_hash
+
+    def _expect(self, holds: bool) -> None:  # noqa: FBT001  what is expected is the argument
+        if not holds:
+            raise ImageInvalid(
+                self._name,
+                f"it has {self._seen_bytes} bytes or more, its hash tree is for"
+                f" {self._expected_bytes}",
+            )
 
     def _place(self, level: Level, index: int, block: bytes) -> None:
         start = (level.first_block + index) * BLOCK_SIZE

@@ -5,31 +5,33 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
 
 from repo_tools.clickgroup import (
+    DURATION,
     INPUT_FILE,
     TIME,
     VERSION,
     ChangeOptions,
+    LazyGroup,
     RepositoryOptions,
     SigningOptions,
     answer,
     change_options,
     json_option,
+    note,
     report,
     repository_options,
     signing_options,
 )
 from repo_tools.environment import Environment
-from signpost.cli_support import Cli
 from updog.versions import Version
 
 
-@click.group(cls=Cli)
+@click.group(cls=LazyGroup, lazy={"mirror": "repo_tools.mirror.cli:mirror"})
 def repo() -> None:
     """Repositories: make one, publish to it, look after it."""
 
@@ -170,6 +172,109 @@ def remove(
             change.how(env),
         )
         report(outcome)
+
+
+@repo.command("refresh")
+@repository_options
+@signing_options("targets", "snapshot", "timestamp")
+@click.option(
+    "--within",
+    type=DURATION,
+    help="Renew what expires within this time; by default what is past half of its validity.",
+)
+@change_options
+@json_option
+@click.pass_obj
+def refresh(
+    env: Environment,
+    repository: RepositoryOptions,
+    signing: SigningOptions,
+    within: timedelta | None,
+    change: ChangeOptions,
+) -> None:
+    """Renew metadata that expires soon; for a timer.
+
+    Only the keys of what is renewed are needed: a machine with the timestamp key alone renews the
+    timestamp, and says what it could not renew.
+    """
+    from repo_tools.care.refresh import refresh as renew  # noqa: PLC0415
+    from repo_tools.publish.session import session  # noqa: PLC0415
+
+    with session(repository.store(env), repository.prefix, repository.trusted()) as open_session:
+        report(renew(open_session, signing.signing(env), change.how(env), within=within))
+
+
+@repo.command("check")
+@repository_options
+@click.option(
+    "--within", type=DURATION, help="Fail when anything but the root expires within this time."
+)
+@click.option("--root-within", type=DURATION, help="Fail when the root does; default 30 days.")
+@click.option("--openmetrics", is_flag=True, help="Print OpenMetrics text for monitoring.")
+@json_option
+@click.pass_obj
+def check(
+    env: Environment,
+    repository: RepositoryOptions,
+    within: timedelta | None,
+    root_within: timedelta | None,
+    openmetrics: bool,
+) -> None:
+    """Report when everything expires; fail when something does soon. Needs no keys.
+
+    By default targets are near 7 days before they expire, snapshot and timestamp 3 days, the root
+    30 days. The repository may be at a web address.
+    """
+    from repo_tools.care.check import check_repository  # noqa: PLC0415
+
+    found = check_repository(
+        repository.transport(env),
+        repository.line,
+        repository.trusted(),
+        env.now,
+        within=within,
+        root_within=root_within,
+    )
+    if openmetrics:
+        click.echo(found.openmetrics(), nl=False)
+    else:
+        answer(found.text, found.to_json())
+    found.fail_if_near()
+
+
+@repo.command("validate")
+@repository_options
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="Targets that are read at a time.",
+)
+@click.option("--deep", is_flag=True, help="Decode images and compare their hash trees too.")
+@click.option("--layout", type=INPUT_FILE, help="With --deep: what the images have to fit.")
+@json_option
+@click.pass_obj
+def validate(
+    env: Environment, repository: RepositoryOptions, jobs: int, deep: bool, layout: Path | None
+) -> None:
+    """Check a repository from end to end, as a client and as a linter. Changes nothing.
+
+    Signatures, the chain of roots, expiry, length and digest of every target, the manifest, its
+    migration paths both ways, its waves. The repository may be at a web address.
+    """
+    from repo_tools.care.validate import Thoroughness, validate_repository  # noqa: PLC0415
+
+    found = validate_repository(
+        repository.transport(env),
+        repository.trusted(),
+        env.now,
+        Thoroughness(jobs, deep, _capacity(layout) or {}),
+    )
+    for warning in found.warnings:
+        note(f"warning: {warning}")
+    answer(found.text, found.to_json())
+    found.fail_if_unsound()
 
 
 @repo.command("serve")

@@ -69,7 +69,7 @@ def publish_plan(
         *(Write(name, contents) for name, contents in files),
         *(
             Write(f"{prefix}/{name}", metadata[name], replacing if name == TIMESTAMP else None)
-            for name in sorted(metadata, key=_place)
+            for name in sorted(metadata, key=metadata_order)
         ),
     )
 
@@ -93,8 +93,8 @@ def apply(store: Store, plan: Iterable[Write]) -> tuple[str, ...]:
     return tuple(written)
 
 
-def _place(name: str) -> tuple[int, int]:
-    """Where a metadata file comes: by role, then by version."""
+def metadata_order(name: str) -> tuple[int, int]:
+    """Where a metadata file comes in the order of writes: by role, then by version."""
     if name == TIMESTAMP:
         return len(_METADATA_ORDER), 0
     version, role, _ = name.split(".")

@@ -47,10 +47,14 @@ class Signing:
     now: datetime
     validity: Mapping[str, timedelta] = field(default_factory=lambda: DEFAULT_VALIDITY)
 
+    def valid_for(self, role: str) -> timedelta:
+        """How long a role's new metadata is good."""
+        return self.validity.get(role, DEFAULT_VALIDITY[role])
+
     def expires(self) -> dict[str, datetime]:
         """Role to end of validity, in whole seconds."""
         now = self.now.replace(microsecond=0)
-        return {role: now + self.validity.get(role, DEFAULT_VALIDITY[role]) for role in _ROLES}
+        return {role: now + self.valid_for(role) for role in _ROLES}
 
     def at_hand(self, root: Root, role: str) -> tuple[PublicKey, ...]:
         """The keys of a role whose private half is said to be within reach."""

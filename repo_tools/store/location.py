@@ -14,6 +14,7 @@ from partition.kernel import KERNEL, Kernel
 from repo_tools.errors import InputInvalid
 from repo_tools.store.directory import DirectoryStore
 from repo_tools.store.transport import StoreTransport
+from updog.bundle import open_bundle
 from updog.proxies import Proxies
 from updog.transport import connect
 
@@ -29,13 +30,17 @@ def open_store(location: str, *, kernel: Kernel = KERNEL) -> Store:
         InputInvalid: The location names no such place.
     """
     parts = urlsplit(location)
+    if parts.scheme == "s3":
+        from repo_tools.store.s3 import S3Store, connect_s3  # noqa: PLC0415  boto3 is an extra
+
+        return S3Store(connect_s3(), parts.netloc, parts.path.strip("/"))
     if parts.scheme == "file":
         return DirectoryStore(Path(unquote(parts.path)), kernel=kernel)
     if "://" in location:
         raise InputInvalid(
             f"location {location}",
             f"nothing can be published to {parts.scheme}:",
-            hint="give a directory",
+            hint="give a directory, or s3://bucket/prefix",
         )
     return DirectoryStore(Path(location), kernel=kernel)
 
@@ -44,7 +49,8 @@ def open_transport(location: str, prefix: str, *, kernel: Kernel = KERNEL) -> Tr
     """Open a repository for reading, as a client does.
 
     Args:
-        location: As for `open_store`, or a web address above `<variant>/<arch>` and `targets`.
+        location: As for `open_store`; or a web address above `<variant>/<arch>` and `targets`; or
+            a bundle.
         prefix: `<variant>/<arch>`.
         kernel: The way to the disk.
     """
@@ -52,4 +58,6 @@ def open_transport(location: str, prefix: str, *, kernel: Kernel = KERNEL) -> Tr
         base = location.rstrip("/")
         proxies = Proxies.choose(https_proxy=None, no_proxy=None, environ=os.environ)
         return connect(f"{base}/{prefix}", f"{base}/targets", proxies=proxies)
+    if urlsplit(location).scheme == "" and Path(location).is_file():
+        return open_bundle(Path(location))
     return StoreTransport(open_store(location, kernel=kernel), prefix)
