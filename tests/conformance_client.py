@@ -27,9 +27,9 @@ from urllib.parse import quote
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from partition.errors import PartitionError
+from updog.connect import connect
 from updog.digests import known_digests
 from updog.errors import UpdogError
-from updog.transport import connect
 from updog.trust import TrustedRepository, refresh_store
 from updog.trust_store import TrustStore
 

@@ -219,7 +219,7 @@ def _transport(env: Environment, bundle: Path | None) -> Transport:
         from updog.bundle import open_bundle  # noqa: PLC0415  as above
 
         return open_bundle(bundle)
-    from updog.transport import make_transport  # noqa: PLC0415  as above
+    from updog.connect import make_transport  # noqa: PLC0415  as above
 
     return make_transport(env.config, env.release, env.environ)
 

@@ -15,8 +15,8 @@ from repo_tools.errors import InputInvalid
 from repo_tools.store.directory import DirectoryStore
 from repo_tools.store.transport import StoreTransport
 from updog.bundle import open_bundle
+from updog.connect import connect
 from updog.proxies import Proxies
-from updog.transport import connect
 
 if TYPE_CHECKING:
     from repo_tools.store.base import Store
