@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 
@@ -16,51 +15,12 @@ from signpost.cli_support import (
     json_wanted,
     verbose_option,
     version_option,
-    warn,
 )
-from signpost.device import BootDisk, find_disk, locate
+from signpost.environment import Environment
 from signpost.health_cli import health_check, mark_failed_boot, restore_try
 from signpost.layout import Slot
 from signpost.report import Status
 from signpost.state import BootState, boot
-
-
-class Environment(NamedTuple):
-    """What the options say, and where the system shows the rest.
-
-    Attributes:
-        os_disk: The disk, if it was named.
-        active: The active set, if it was named.
-        root: See `locate`; the next three too.
-    """
-
-    os_disk: Path | None
-    active: Slot | None
-    root: Path = Path("/")
-    sysfs: Path = Path("/sys")
-    dev: Path = Path("/dev")
-    proc: Path = Path("/proc")
-
-    def open(self, *, writable: bool) -> BootDisk:
-        """The disk with its active set."""
-        location = locate(
-            self.os_disk,
-            self.active,
-            root=self.root,
-            sysfs=self.sysfs,
-            dev=self.dev,
-            proc=self.proc,
-        )
-        disk = BootDisk.open(location, writable=writable, sysfs=self.sysfs, dev=self.dev)
-        return _with_warnings(disk)
-
-    def open_at_boot(self, *, writable: bool) -> BootDisk:
-        """The disk alone: no set needs to be active."""
-        os_disk = find_disk(
-            self.os_disk, root=self.root, sysfs=self.sysfs, dev=self.dev, proc=self.proc
-        )
-        disk = BootDisk.open_at_boot(os_disk, writable=writable, sysfs=self.sysfs, dev=self.dev)
-        return _with_warnings(disk)
 
 
 @click.group(cls=Cli)
@@ -245,9 +205,3 @@ def _change(environment: Environment, transition: Callable[[BootState], BootStat
         disk.store(transition(disk.state))
         if json_wanted():
             echo_json(Status.of(disk).to_json())
-
-
-def _with_warnings(disk: BootDisk) -> BootDisk:
-    for problem in disk.problems:
-        warn(f"partition table of {disk.os_disk}: {problem}")
-    return disk

@@ -15,7 +15,7 @@ from partition.errors import PartitionError
 from signpost.cli_support import echo_json, json_option, json_wanted, printable, warn
 
 if TYPE_CHECKING:
-    from signpost.cli import Environment
+    from signpost.environment import Environment
     from signpost.health import Boot
     from signpost.health_policy import CheckResult, Decision, Policy
     from signpost.health_record import BootRecord, History
