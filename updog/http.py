@@ -101,7 +101,8 @@ class HttpClient:
 
     def call(self) -> Call:
         """Return a handle on the requests for one file."""
-        call = Call(self.limits.stall_timeout_seconds)
+        # Twice as long as silence may last, so that silence is reported as what it is.
+        call = Call(2 * self.limits.stall_timeout_seconds)
         self._calls.add(call)
         if self._stopped.is_set():
             call.abort()
@@ -174,6 +175,8 @@ class HttpClient:
         call: Call,
         shown: str,
     ) -> Answer:
+        if call.stopped.is_set():
+            raise Broken("stopped")
         proxy = self._proxies.for_url(url)
         try:
             with call.active():
@@ -190,14 +193,27 @@ class HttpClient:
                     proxies={"http": proxy, "https": proxy} if proxy else {},
                 )
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            if call.out_of_time:
-                raise Broken(f"no whole answer within {self._stall}") from error
+            self._cut_off(call)
             self._explain(error, shown)
         if call.body is None:
             raise DownloadFailed(shown, "the connection is not one of ours")
-        return Answer(
+        answer = Answer(
             response.status_code, response.reason or "", response.headers, call.body, response
         )
+        try:
+            # Headers that were cut off look whole to the library.
+            self._cut_off(call)
+        except Broken:
+            answer.close()
+            raise
+        return answer
+
+    def _cut_off(self, call: Call) -> None:
+        """Say so if it was us who ended the connection."""
+        if call.stopped.is_set():
+            raise Broken("stopped")
+        if call.out_of_time:
+            raise Broken(f"only part of an answer in twice {self._stall}")
 
     @property
     def _stall(self) -> str:
@@ -217,6 +233,8 @@ class HttpClient:
                 raise DownloadFailed(shown, f"{via}{said}") from error
             if said is not None:
                 raise Broken(f"{via}{said}") from error
+        if isinstance(error, requests.ConnectionError):
+            raise Broken(f"{via}the connection broke") from error
         # Not `from error`: its text may repeat the URL, and with -v it would be printed.
         raise DownloadFailed(shown, f"{via}{type(error).__name__}") from None
 

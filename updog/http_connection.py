@@ -14,7 +14,9 @@ are had by standing in for the connection class of its pools; requests and respo
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
+import io
 import socket
 import threading
 from contextvars import ContextVar
@@ -35,6 +37,8 @@ _active: ContextVar[Call | None] = ContextVar("call", default=None)
 class Body(http.client.HTTPResponse):
     """A response whose body is received into the caller's memory."""
 
+    _has_leftovers = True
+
     def receive(self, view: memoryview) -> int:
         """Receive what one system call gives, at most `view`; 0 at the end of the body.
 
@@ -44,15 +48,25 @@ class Body(http.client.HTTPResponse):
         if self.isclosed():
             return 0
         if self.chunked:
-            data = self.read1(len(view))
-            view[: len(data)] = data
-            return len(data)
+            return _put(self.read1(len(view)), view)
         if self.length is not None:
             view = view[: self.length]
-        received = self.fp.readinto1(view)
+        if self._has_leftovers or len(view) <= io.DEFAULT_BUFFER_SIZE:
+            # What came along with the headers lies in the reader's buffer. `readinto1` would give
+            # it out only together with bytes that are still to come, or lose it if none do.
+            wanted = min(len(view), io.DEFAULT_BUFFER_SIZE)
+            received = _put(self.fp.read1(wanted), view)
+            self._has_leftovers = received == wanted
+        else:
+            received = self.fp.readinto1(view)
         if self.length is not None:
             self.length -= received
         return received
+
+
+def _put(data: bytes, view: memoryview) -> int:
+    view[: len(data)] = data
+    return len(data)
 
 
 class Call:
@@ -92,7 +106,7 @@ class Call:
         with self._lock:
             self._socket = connected
         if self.stopped.is_set():
-            raise ConnectionAbortedError("stopped before the request was sent")
+            raise ConnectionAbortedError(errno.ECONNABORTED, "stopped before the answer")
 
     @contextlib.contextmanager
     def deadline(self) -> Iterator[None]:

@@ -34,8 +34,8 @@ class Limits:
 
     Attributes:
         connect_timeout_seconds: To set up a connection, TLS included, each time the peer is silent.
-        stall_timeout_seconds: Between two arrivals of anything; and for all of a response's
-            headers.
+        stall_timeout_seconds: Between two arrivals of anything. Twice as long for all of a
+            response's headers together.
         max_retries: Failures in a row, without `REFILL_BYTES` of progress, after the first try.
         first_wait_seconds: Before the first retry, give or take the jitter; doubles each time.
         longest_wait_seconds: What waits grow to.
