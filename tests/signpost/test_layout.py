@@ -4,43 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import pytest
 
 from partition.disk import Disk
 from signpost.errors import LayoutInvalid
 from signpost.layout import DualSet, Layout, Part, PartitionSet, SingleSet, Slot, find_layout
-from tests.support.disks import BOOT, DATA, HASH, PRIVATE, ROOT, make_disk
-from tests.support.gptbytes import field, fixture, last_lba, seal
+from tests.support.disks import BOOT, DATA, HASH, PRIVATE, ROOT
+from tests.support.gptbytes import fixture, with_types
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def layout(path: Path) -> Layout:
+def layout_of(content: bytes | bytearray, directory: Path) -> Layout:
+    path = directory / "disk.img"
+    path.write_bytes(content)
     with Disk.open(path) as disk:
         return find_layout(disk.read_table().table, disk="disk.img")
 
 
-def with_types(path: Path, *kinds: str) -> Path:
-    """A disk with partitions of these types, in this order: sgdisk's, with other types."""
-    disk = fixture("sgdisk-fresh")
-    for lba in (1, last_lba(disk)):
-        start = field(disk, lba, "entries_lba") * 512
-        for number in range(10):
-            place = start + number * 128
-            if number < len(kinds):
-                disk[place : place + 16] = UUID(kinds[number]).bytes_le
-            else:
-                disk[place : place + 128] = bytes(128)
-        seal(disk, lba)
-    path.write_bytes(disk)
-    return path
-
-
 def test_two_sets(tmp_path: Path) -> None:
-    found = layout(make_disk(tmp_path / "disk.img"))
+    found = layout_of(fixture("sgdisk-fresh"), tmp_path)
 
     assert found == DualSet(PartitionSet(1, 2, 3), PartitionSet(5, 6, 7), private=9)
     assert list(found.sets) == [Slot.A, Slot.B]
@@ -48,7 +33,7 @@ def test_two_sets(tmp_path: Path) -> None:
 
 
 def test_one_set(tmp_path: Path) -> None:
-    found = layout(make_disk(tmp_path / "disk.img", sets=1))
+    found = layout_of(fixture("sgdisk-single-set"), tmp_path)
 
     assert found == SingleSet(PartitionSet(1, 2, 3), private=5)
     assert list(found.sets) == [Slot.A]
@@ -58,7 +43,7 @@ def test_labels_do_not_matter(tmp_path: Path) -> None:
     """The third partition of this disk is called HASH-A, the fourth RESERVED-A."""
     kinds = (BOOT, ROOT, HASH, BOOT, ROOT, HASH, PRIVATE)
 
-    found = layout(with_types(tmp_path / "disk.img", *kinds))
+    found = layout_of(with_types(*kinds), tmp_path)
 
     assert found == DualSet(PartitionSet(1, 2, 3), PartitionSet(4, 5, 6), private=7)
 
@@ -66,7 +51,7 @@ def test_labels_do_not_matter(tmp_path: Path) -> None:
 def test_partitions_of_others_may_come_first(tmp_path: Path) -> None:
     kinds = (DATA, BOOT, ROOT, HASH, DATA, BOOT, ROOT, HASH, PRIVATE, PRIVATE)
 
-    found = layout(with_types(tmp_path / "disk.img", *kinds))
+    found = layout_of(with_types(*kinds), tmp_path)
 
     assert found == DualSet(PartitionSet(2, 3, 4), PartitionSet(6, 7, 8), private=9)
 
@@ -128,10 +113,10 @@ WRONG = [
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.name)
 def test_another_order_is_refused_with_its_reason(tmp_path: Path, wrong: Wrong) -> None:
-    path = with_types(tmp_path / "disk.img", *wrong.kinds)
+    disk = with_types(*wrong.kinds)
 
     with pytest.raises(LayoutInvalid) as caught:
-        layout(path)
+        layout_of(disk, tmp_path)
 
     assert str(caught.value) == f"cannot find the partition sets of disk.img: {wrong.why}"
 
@@ -141,7 +126,8 @@ def test_sets_that_share_sectors_with_another_partition_are_refused(
     tmp_path: Path, first_lba: int, last_lba: int
 ) -> None:
     """Writing root A would destroy what is in the other one."""
-    path = make_disk(tmp_path / "disk.img")
+    path = tmp_path / "disk.img"
+    path.write_bytes(fixture("sgdisk-fresh"))
     with Disk.open(path) as disk:
         table = disk.read_table().table
     data = table.entry(10)

@@ -27,7 +27,8 @@ from signpost.layout import Slot
 from signpost.location import Location
 from signpost.state import BootState
 from tests.support import bootloader
-from tests.support.disks import BOOT_A, BOOT_B, assert_sound, make_disk
+from tests.support.disks import BOOT_A, BOOT_B, assert_sound
+from tests.support.gptbytes import fixture
 
 ACTIONS = {
     "clear-inactive": BootState.clear_inactive,
@@ -46,7 +47,8 @@ class Host(RuleBasedStateMachine):
     @initialize()
     def install(self) -> None:
         self.directory = Path(tempfile.mkdtemp())
-        self.disk = make_disk(self.directory / "disk.img")
+        self.disk = self.directory / "disk.img"
+        self.disk.write_bytes(fixture("sgdisk-fresh"))
         self.running = Slot.A
         self.failed: set[Slot] = set()
         self.written = 0

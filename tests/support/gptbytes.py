@@ -10,6 +10,7 @@ import struct
 import zlib
 from functools import cache
 from pathlib import Path
+from uuid import UUID
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "gpt"
 
@@ -76,3 +77,18 @@ def seal(disk: bytearray, lba: int, *, sector_size: int = 512) -> None:
 def flip(disk: bytearray, offset: int) -> None:
     """Damage one byte."""
     disk[offset] ^= 0x40
+
+
+def with_types(*kinds: str) -> bytearray:
+    """A disk with partitions of these types, in this order: sgdisk's, with other types."""
+    disk = fixture("sgdisk-fresh")
+    for lba in (1, last_lba(disk)):
+        start = field(disk, lba, "entries_lba") * 512
+        for number in range(10):
+            place = start + number * 128
+            if number < len(kinds):
+                disk[place : place + 16] = UUID(kinds[number]).bytes_le
+            else:
+                disk[place : place + 128] = bytes(128)
+        seal(disk, lba)
+    return disk

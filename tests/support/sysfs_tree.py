@@ -105,11 +105,13 @@ class SysfsTree:
         device: Device | None,
         *,
         file_system: str = "ext4",
-        source: str = "/dev/root",
+        source: str | None = None,
         number: str | None = None,
     ) -> None:
         """Mount a device at a point; without a device, a file system with an anonymous number."""
         number = number or (device.number if device else "0:30")
+        # A kernel that mounts the root itself calls its source this.
+        source = source or ("/dev/root" if device else file_system)
         escaped = point.replace(" ", "\\040")
         self._mounts.append(
             f"{30 + len(self._mounts)} 1 {number} / {escaped} ro,relatime shared:1 "
