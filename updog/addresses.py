@@ -93,9 +93,11 @@ class Address:
 
         Args:
             path: Relative and percent-encoded.
-            parameters: Added to the query as a form would (`application/x-www-form-urlencoded`).
+            parameters: Added to the query, sorted by name, as a form would
+                (`application/x-www-form-urlencoded`).
         """
-        query = "&".join(part for part in (self.query, urlencode(parameters)) if part)
+        added = urlencode(sorted(parameters.items()))
+        query = "&".join(part for part in (self.query, added) if part)
         return f"{self.origin}{self.path}{path}" + (f"?{query}" if query else "")
 
     def shown(self, path: str = "") -> str:

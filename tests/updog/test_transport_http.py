@@ -1,0 +1,308 @@
+"""What is sent to whom: parameters, credentials, proxies, certificates."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import ssl
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.support.servers import LOOPBACK, AnsweringServer, Handler, Request, answering
+from updog.config import Config
+from updog.connect import connect, make_transport
+from updog.errors import DownloadFailed
+from updog.proxies import Proxies
+from updog.release import Release
+from updog.retries import Limits
+from updog.targets import Target
+from updog.versions import parse_version
+from updog.waves import Seed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from updog.transport import RepositoryTransport
+
+QUICK = Limits(max_retries=0, connect_timeout_seconds=2, stall_timeout_seconds=2)
+FILE = Target("image", 2, {"sha256": "ab" * 32})
+
+
+def ok(handler: Handler, request: Request) -> None:
+    del request
+    handler.send_body(b"{}")
+
+
+def to(url: str, **options: object) -> RepositoryTransport:
+    return connect(f"{url}/metadata", f"{url}/targets", limits=QUICK, **options)  # type: ignore[arg-type]
+
+
+def fetch(transport: RepositoryTransport) -> None:
+    with closing(transport):
+        assert transport.fetch_metadata("timestamp.json", 100).data == b"{}"
+
+
+def configured(url: str, **more: object) -> Config:
+    return Config(
+        metadata_base_url=f"{url}/metadata",
+        targets_base_url=f"{url}/targets",
+        seed=Seed(1234),
+        max_retries=0,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+RELEASE = Release("demo", parse_version("1.2.3+build.4"), "x86_64")
+
+
+def test_every_request_says_who_asks_and_later_where_to() -> None:
+    """As Bottlerocket's updog does: sorted by name, migrations with commas between."""
+    with (
+        answering(ok) as server,
+        closing(make_transport(configured(server.url), RELEASE, {})) as transport,
+    ):
+        transport.fetch_metadata("1.root.json", 100)
+        transport.announce(target="1.3.0")
+        transport.fetch_metadata("timestamp.json", 100)
+        transport.announce(migrations=["migrate_v1.3.0_a b.lz4", "manifest.json"])
+        transport.open_target(FILE).close()
+    assert [request.path for request in server.requests] == [
+        "/metadata/1.root.json?seed=1234&version=1.2.3%2Bbuild.4",
+        "/metadata/timestamp.json?seed=1234&target=1.3.0&version=1.2.3%2Bbuild.4",
+        (
+            f"/targets/{'ab' * 32}.image?migrations=migrate_v1.3.0_a+b.lz4%2Cmanifest.json"
+            "&seed=1234&target=1.3.0&version=1.2.3%2Bbuild.4"
+        ),
+    ]
+
+
+def test_bodies_are_asked_for_as_they_are() -> None:
+    with answering(ok) as server:
+        fetch(to(server.url))
+    assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+def test_cookies_are_not_kept() -> None:
+    def bake(handler: Handler, request: Request) -> None:
+        del request
+        handler.send_body(b"{}", Set_Cookie="id=1; Path=/")
+
+    with answering(bake) as server, closing(to(server.url)) as transport:
+        for _ in range(2):
+            transport.fetch_metadata("timestamp.json", 100)
+    assert "cookie" not in server.requests[1].headers
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def test_credentials_are_sent_to_their_own_server_only() -> None:
+    with answering(ok) as other:
+
+        def move(handler: Handler, request: Request) -> None:
+            if "moved" in request.path:
+                handler.send_body(b"", status=302, Location=f"{other.url}/x")
+            else:
+                handler.send_body(b"", status=307, Location="/moved")
+
+        with answering(move) as server:
+            fetch(to(server.url.replace("://", "://user:p%40ss@")))
+    assert [request.headers.get("authorization") for request in server.requests] == [
+        basic("user", "p@ss")
+    ] * 2
+    assert "authorization" not in other.requests[0].headers
+
+
+def test_who_redirects_does_not_choose_as_whom_we_ask() -> None:
+    with answering(ok) as other:
+
+        def move(handler: Handler, request: Request) -> None:
+            del request
+            there = other.url.replace("://", "://evil:pw@")
+            handler.send_body(b"", status=302, Location=f"{there}/x")
+
+        with answering(move) as server:
+            fetch(to(server.url))
+    assert "authorization" not in other.requests[0].headers
+
+
+def test_secrets_are_in_no_message(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever goes wrong: user name, password and token stay out of errors and logs."""
+    troubles = [
+        lambda handler, _: handler.send_body(b"", status=403),
+        lambda handler, _: handler.send_body(b"", status=302, Location="ftp://u:hunter2@x/"),
+        lambda handler, _: handler.wfile.write(b"garbage\r\n\r\n"),
+        lambda handler, _: handler.wfile.write(b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n"),
+        lambda handler, _: handler.send_body(b"x" * 1000),
+    ]
+    told = []
+    with caplog.at_level(logging.DEBUG):
+        for trouble in troubles:
+            with answering(trouble) as server:
+                url = server.url.replace("://", "://someone:hunter2@")
+                transport = connect(
+                    f"{url}/metadata?token=t0ken", f"{url}/targets?token=t0ken", limits=QUICK
+                )
+                with closing(transport), pytest.raises(DownloadFailed) as caught:
+                    transport.fetch_metadata("timestamp.json", 100)
+                cause: BaseException | None = caught.value
+                while cause is not None:
+                    told.append(f"{cause}{cause!r}")
+                    cause = cause.__cause__
+                told.append(transport.label)
+    assert len(told) >= 2 * len(troubles)
+    for text in (*told, caplog.text):
+        for secret in ("someone", "hunter2", "t0ken"):
+            assert secret not in text
+
+
+class TestProxies:
+    def test_plain_requests_go_through_it_whole(self) -> None:
+        with answering(ok) as proxy:
+            environ = {"http_proxy": proxy.url.replace("://", "://user:pw@")}
+            transport = to("http://repo.example", proxies=Proxies.choose(environ=environ))
+            fetch(transport)
+        assert proxy.requests[0].path == "http://repo.example/metadata/timestamp.json"
+        assert proxy.requests[0].headers["proxy-authorization"] == basic("user", "pw")
+
+    def test_exceptions_are_asked_directly(self) -> None:
+        with answering(ok) as server:
+            environ = {"http_proxy": "http://proxy.invalid", "no_proxy": LOOPBACK}
+            fetch(to(server.url, proxies=Proxies.choose(environ=environ)))
+        assert server.requests[0].path == "/metadata/timestamp.json"
+
+    def test_a_redirect_chooses_its_own_proxy(self) -> None:
+        with answering(ok) as server:
+
+            def move(handler: Handler, request: Request) -> None:
+                del request
+                handler.send_body(b"", status=302, Location=f"{server.url}/direct")
+
+            with answering(move) as proxy:
+                environ = {"http_proxy": proxy.url, "no_proxy": LOOPBACK}
+                fetch(to("http://repo.example", proxies=Proxies.choose(environ=environ)))
+        assert server.requests[0].path == "/direct"
+
+    @pytest.mark.parametrize("status", [403, 407, 502])
+    def test_a_tunnel_that_is_refused(self, status: int) -> None:
+        class Refusing(Handler):
+            def do_CONNECT(self) -> None:  # noqa: N802
+                self.send_body(b"", status=status)
+
+        with answering(ok) as proxy:
+            proxy.RequestHandlerClass = Refusing
+            url = proxy.url.replace("://", "://someone:hunter2@")
+            proxies = Proxies.choose(https_proxy=url, environ={})
+            with (
+                closing(to("https://repo.example", proxies=proxies)) as transport,
+                pytest.raises(DownloadFailed, match=f"the proxy: Tunnel .*{status}") as caught,
+            ):
+                transport.fetch_metadata("timestamp.json", 100)
+        assert "hunter2" not in str(caught.value)
+
+    def test_a_proxy_that_is_not_there(self) -> None:
+        proxies = Proxies.choose(https_proxy="http://someone:hunter2@127.0.0.1:1", environ={})
+        with (
+            closing(to("https://repo.example", proxies=proxies)) as transport,
+            pytest.raises(DownloadFailed, match="the proxy: Connection refused") as caught,
+        ):
+            transport.fetch_metadata("timestamp.json", 100)
+        assert "hunter2" not in str(caught.value)
+
+    def test_the_environment_of_this_process_is_neither_read_nor_changed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is passed in counts; child processes inherit what the parent had, no more."""
+        monkeypatch.setenv("http_proxy", "http://proxy.invalid")
+        before = dict(os.environ)
+        with answering(ok) as server:
+            config = configured(server.url, https_proxy="http://p.invalid", no_proxy=("x",))
+            fetch(make_transport(config, RELEASE, {}))
+            assert dict(os.environ) == before
+        assert len(server.requests) == 1
+
+
+@contextmanager
+def secure(certificate: Path) -> Iterator[AnsweringServer]:
+    """Serve with TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with answering(ok) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for the loopback address, signed by itself. TEST KEY."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "TEST KEY")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address(LOOPBACK))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path: Path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + signed.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+class TestTls:
+    def test_a_stranger_is_not_believed(self, certificate: Path) -> None:
+        with (
+            secure(certificate) as server,
+            closing(to(server.url.replace("http:", "https:"))) as transport,
+            pytest.raises(DownloadFailed, match=r"certificate is not trusted: self.signed"),
+        ):
+            transport.fetch_metadata("timestamp.json", 100)
+
+    def test_the_system_says_whom_to_believe(
+        self, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """OpenSSL's own variables count, as for other programs of the host."""
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with secure(certificate) as server:
+            fetch(to(server.url.replace("http:", "https:")))
+        assert len(server.requests) == 1
+
+    def test_no_way_back_to_plain_http(
+        self, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with answering(ok) as plain, secure(certificate) as server:
+            server.answer = lambda handler, _: handler.send_body(
+                b"", status=302, Location=f"{plain.url}/x"
+            )
+            with (
+                closing(to(server.url.replace("http:", "https:"))) as transport,
+                pytest.raises(DownloadFailed, match="leads from https to http"),
+            ):
+                transport.fetch_metadata("timestamp.json", 100)
+        assert plain.requests == []
