@@ -164,6 +164,14 @@ def rewrite_table(environment: Environment) -> None:
     """
     with environment.open_at_boot(writable=True) as disk:
         disk.rewrite()
+        if json_wanted():
+            echo_json(
+                {
+                    "os_disk": str(disk.os_disk),
+                    "table_source": disk.table_source.value,
+                    "problems": list(disk.problems),
+                }
+            )
 
 
 @cli.command()

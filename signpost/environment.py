@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from signpost.cli_support import warn
-from signpost.device import BootDisk, find_disk, locate
+from signpost.device import LOCK_WAIT_SECONDS, BootDisk, find_disk, locate
 
 if TYPE_CHECKING:
     from signpost.layout import Slot
@@ -19,6 +19,7 @@ class Environment(NamedTuple):
         os_disk: The disk, if it was named.
         active: The active set, if it was named.
         root: See `locate`; the next three too.
+        lock_wait_seconds: How long to wait for another process that changes the disk.
     """
 
     os_disk: Path | None
@@ -27,6 +28,7 @@ class Environment(NamedTuple):
     sysfs: Path = Path("/sys")
     dev: Path = Path("/dev")
     proc: Path = Path("/proc")
+    lock_wait_seconds: float = LOCK_WAIT_SECONDS
 
     def open(self, *, writable: bool) -> BootDisk:
         """The disk with its active set."""
@@ -38,7 +40,13 @@ class Environment(NamedTuple):
             dev=self.dev,
             proc=self.proc,
         )
-        disk = BootDisk.open(location, writable=writable, sysfs=self.sysfs, dev=self.dev)
+        disk = BootDisk.open(
+            location,
+            writable=writable,
+            wait_seconds=self.lock_wait_seconds,
+            sysfs=self.sysfs,
+            dev=self.dev,
+        )
         return _with_warnings(disk)
 
     def open_at_boot(self, *, writable: bool) -> BootDisk:
@@ -46,7 +54,13 @@ class Environment(NamedTuple):
         os_disk = find_disk(
             self.os_disk, root=self.root, sysfs=self.sysfs, dev=self.dev, proc=self.proc
         )
-        disk = BootDisk.open_at_boot(os_disk, writable=writable, sysfs=self.sysfs, dev=self.dev)
+        disk = BootDisk.open_at_boot(
+            os_disk,
+            writable=writable,
+            wait_seconds=self.lock_wait_seconds,
+            sysfs=self.sysfs,
+            dev=self.dev,
+        )
         return _with_warnings(disk)
 
 
