@@ -45,11 +45,10 @@ def apply_staged(host: Host, *, reboot: bool = False) -> str:
     location = locate_disk(host)
     refuse_reboot_of_image(location, reboot=reboot)
     with only_updater(host), open_disk(host, location, writable=True) as disk:
-        label = _label(host, disk)
-        if disk.state.upgrade_pending:
-            return f"set {disk.state.inactive.value} ({label}) boots next already"
-        flip(host, disk)
-        return f"set {disk.state.inactive.value} ({label}) boots next"
+        already = " already" if disk.state.upgrade_pending else ""
+        if not already:
+            flip(host, disk)
+        return f"set {disk.state.inactive.value} ({_label(host, disk)}) boots next{already}"
 
 
 def revert(host: Host) -> str:

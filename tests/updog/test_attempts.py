@@ -12,6 +12,7 @@ import pytest
 from partition.errors import StateFileUnsafe
 from signpost.flags import BootFlags
 from signpost.layout import Slot
+from tests.support.unflushed import Unflushed
 from updog.attempts import Attempts, Evidence, Failure, Flip, Staged
 from updog.attempts_file import load_attempts, store_attempts
 from updog.versions import parse_version
@@ -194,7 +195,7 @@ def test_what_is_stored_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "updog" / "attempts.json"
     attempts = FLIPPED.judge(seen(flags(2, 0), reason="“no” network")).stage(STAGED)
     attempts = attempts.flip(Flip(LATER, None))
-    store_attempts(path, attempts)
+    store_attempts(path, attempts, kernel=Unflushed())
     assert load_attempts(path) == attempts
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
@@ -202,7 +203,7 @@ def test_what_is_stored_is_read_again(tmp_path: Path) -> None:
 
 def test_the_file_is_one_that_people_can_read(tmp_path: Path) -> None:
     path = tmp_path / "attempts.json"
-    store_attempts(path, FLIPPED)
+    store_attempts(path, FLIPPED, kernel=Unflushed())
     assert json.loads(path.read_text()) == {
         "format": 1,
         "failures": {},
@@ -260,13 +261,13 @@ def test_a_corrupt_file_is_reported_and_started_afresh(
     if data != b"null":
         assert "forgetting earlier attempts" in caplog.text
         assert str(path) in caplog.text
-    store_attempts(path, FLIPPED)
+    store_attempts(path, FLIPPED, kernel=Unflushed())
     assert load_attempts(path) == FLIPPED
 
 
 def test_a_file_that_others_could_have_written_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "attempts.json"
-    store_attempts(path, FLIPPED)
+    store_attempts(path, FLIPPED, kernel=Unflushed())
     path.chmod(0o666)
     with pytest.raises(StateFileUnsafe, match="others may write"):
         load_attempts(path)
@@ -274,7 +275,7 @@ def test_a_file_that_others_could_have_written_is_refused(tmp_path: Path) -> Non
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere.json"
-    store_attempts(elsewhere, FLIPPED)
+    store_attempts(elsewhere, FLIPPED, kernel=Unflushed())
     os.symlink(elsewhere, tmp_path / "attempts.json")  # noqa: PTH211
     with pytest.raises(StateFileUnsafe, match="symbolic link"):
         load_attempts(tmp_path / "attempts.json")
