@@ -28,6 +28,7 @@ _CONFIG = "repo-tools.toml"
         "repo": "repo_tools.publish.cli:repo",
         "rollout": "repo_tools.rollout.cli:rollout",
         "waves": "repo_tools.waves.cli:waves",
+        "image": "repo_tools.image.cli:image",
         "bundle": "repo_tools.mirror.cli:bundle",
         "disk": "repo_tools.disk.cli:disk",
     },

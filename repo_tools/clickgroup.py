@@ -115,6 +115,7 @@ VERSION = _Parsed("version", parse_version)
 TIME = _Parsed("time", parse_time)
 DURATION = _Parsed("duration", _duration)
 SIZE = _Parsed("size", parse_size)
+HEX = _Parsed("hex", bytes.fromhex)
 INPUT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 INPUT = click.Path(exists=True, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
@@ -295,6 +296,7 @@ def report(outcome: Outcome) -> None:
 
 __all__ = [
     "DURATION",
+    "HEX",
     "INPUT",
     "INPUT_FILE",
     "OUTPUT",

@@ -25,7 +25,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import lz4.block
 import lz4.frame
 
+from partition.kernel import KERNEL, Kernel
 from repo_tools.errors import ImageInvalid
+from repo_tools.staged import Write, staged_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +62,7 @@ def take_in(
     level: int = DEFAULT_LEVEL,
     on_content: OnContent | None = None,
     workers: int | None = None,
+    kernel: Kernel = KERNEL,
 ) -> Compressed:
     """Write an image as an LZ4 frame; copy it if it is one already.
 
@@ -69,6 +72,7 @@ def take_in(
         level: 0 (fast) to 12 (smallest).
         on_content: Is given the image's plain bytes in order, in pieces of up to 4 MiB.
         workers: Threads that compress; by default one per processor.
+        kernel: The way to the disk.
 
     Raises:
         ImageInvalid: Empty, unreadable, or a frame that is damaged or followed by something else.
@@ -77,24 +81,26 @@ def take_in(
         with source.open("rb") as file:
             framed = file.read(len(_FRAME_MAGIC)) == _FRAME_MAGIC
             file.seek(0)
-            with out.open("wb") as target:
+            with staged_file(out, kernel) as write:
                 if framed:
-                    digest, length, size = _copy_frame(file, target, str(source), on_content)
+                    digest, length, size = _copy_frame(file, write, str(source), on_content)
                 else:
                     size = os.fstat(file.fileno()).st_size
                     blocks = _blocks(file, size, str(source), on_content)
                     frame = _frame(blocks, size, level, workers or os.cpu_count() or 1)
-                    digest, length = _write(frame, target)
+                    digest, length = _write(frame, write)
     except OSError as exc:
         raise ImageInvalid(str(source), exc.strerror or str(exc)) from exc
     return Compressed(out, length, digest, size)
 
 
-def compress_bytes(content: bytes, out: Path, *, level: int = DEFAULT_LEVEL) -> Compressed:
+def compress_bytes(
+    content: bytes, out: Path, *, level: int = DEFAULT_LEVEL, kernel: Kernel = KERNEL
+) -> Compressed:
     """Write contents that are in memory as an LZ4 frame."""
     blocks = (content[at : at + BLOCK_BYTES] for at in range(0, len(content), BLOCK_BYTES))
-    with out.open("wb") as target:
-        digest, length = _write(_frame(blocks, len(content), level, workers=1), target)
+    with staged_file(out, kernel) as write:
+        digest, length = _write(_frame(blocks, len(content), level, workers=1), write)
     return Compressed(out, length, digest, len(content))
 
 
@@ -188,13 +194,14 @@ def _blocks(file: BinaryIO, size: int, name: str, on_content: OnContent | None) 
         raise ImageInvalid(name, "it is empty")
 
 
-def _write(pieces: Iterator[bytes], target: BinaryIO) -> tuple[str, int]:
+def _write(pieces: Iterator[bytes], write: Write) -> tuple[str, int]:
     """Write pieces; give their SHA-256 in hex, and their length."""
     digest = hashlib.sha256()
     length = 0
     for piece in pieces:
         digest.update(piece)
-        length += target.write(piece)
+        write(piece)
+        length += len(piece)
     return digest.hexdigest(), length
 
 
@@ -228,7 +235,7 @@ def _block(content: bytes, level: int) -> bytes:
 
 
 def _copy_frame(
-    file: BinaryIO, target: BinaryIO, name: str, on_content: OnContent | None
+    file: BinaryIO, write: Write, name: str, on_content: OnContent | None
 ) -> tuple[str, int, int]:
     """Copy a frame while decoding it; give digest and length of the frame, and its content's."""
     digest = hashlib.sha256()
@@ -238,7 +245,8 @@ def _copy_frame(
         nonlocal length
         while piece := file.read(1 << 20):
             digest.update(piece)
-            length += target.write(piece)
+            write(piece)
+            length += len(piece)
             yield piece
 
     for piece in decoded(pieces(), name):

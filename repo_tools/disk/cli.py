@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from repo_tools.clickgroup import INPUT_FILE, OUTPUT, SIZE, answer, json_option, needs_extra
+from repo_tools.clickgroup import HEX, INPUT_FILE, OUTPUT, SIZE, answer, json_option, needs_extra
 from repo_tools.disk.layout_file import PARTITIONS, DiskLayout, load_layout, make_layout
 from repo_tools.environment import Environment
 from signpost.cli_support import Cli
@@ -36,7 +36,7 @@ def _size_options(function: Any) -> Any:
 @click.option("--data-image", type=INPUT_FILE, help="Image of the data partition.")
 @click.option("--layout", type=INPUT_FILE, help="TOML file with the sizes of the partitions.")
 @_size_options
-@click.option("--salt", help="Salt of the hash image that is made, in hex.")
+@click.option("--salt", type=HEX, help="Salt of the hash image that is made, in hex.")
 @click.option(
     "--sector-size",
     type=click.Choice(["512", "4096"]),
@@ -56,7 +56,7 @@ def create(
     private_image: Path | None,
     data_image: Path | None,
     layout: Path | None,
-    salt: str | None,
+    salt: bytes | None,
     sector_size: str,
     **sizes: int | None,
 ) -> None:
@@ -82,7 +82,7 @@ def create(
         make_layout(wanted, "of the options"),
         {name: path for name, path in images.items() if path is not None},
         sector_size=int(sector_size),
-        salt=None if salt is None else bytes.fromhex(salt),
+        salt=salt,
         kernel=env.kernel,
     )
     answer(f"{made.path}: {made.size_bytes >> 20} MiB, root hash {made.root_hash}", made.to_json())

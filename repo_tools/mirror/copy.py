@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from tuf.api.metadata import Metadata, Timestamp
 
-from repo_tools.errors import RepositoryUntrusted, StoreFailed
+from repo_tools.errors import RepositoryUntrusted
 from repo_tools.publish.plan import TIMESTAMP, apply, publish_plan
 from repo_tools.publish.published import METADATA_MAX_BYTES
+from repo_tools.staged import staged_file
 from repo_tools.target_stream import target_pieces
 from updog.digests import known_digests
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from partition.kernel import Kernel
     from repo_tools.mirror.source import CopySource
     from repo_tools.store.base import Store
     from updog.targets import Target
@@ -89,7 +91,10 @@ def mirror(
         _refuse_older(source, current)
         missing = [t for t in targets if not _is_there(store, t, recheck=recheck)]
         with ThreadPoolExecutor(jobs) as pool:
-            futures = [pool.submit(_fetch, source, target, staging, show) for target in missing]
+            futures = [
+                pool.submit(_fetch, source, target, staging, store.kernel, show)
+                for target in missing
+            ]
             for target, future in zip(missing, futures, strict=True):
                 store.write_new(_path(target), future.result())
         metadata = dict(source.metadata)
@@ -119,16 +124,15 @@ def _is_there(store: Store, target: Target, *, recheck: bool) -> bool:
     return found == known_digests(target.hashes)
 
 
-def _fetch(source: CopySource, target: Target, staging: Path, show: Callable[[str], None]) -> Path:
+def _fetch(
+    source: CopySource, target: Target, staging: Path, kernel: Kernel, show: Callable[[str], None]
+) -> Path:
     """Fetch a target into a file, verified."""
     path = staging / target.digest
     show(f"fetching {target.name} ({target.length_bytes:,} bytes)")
-    try:
-        with path.open("wb") as file:
-            for piece in target_pieces(source.transport, target):
-                file.write(piece)
-    except OSError as exc:
-        raise StoreFailed("write", str(path), exc.strerror or str(exc)) from exc
+    with staged_file(path, kernel) as write:
+        for piece in target_pieces(source.transport, target):
+            write(piece)
     return path
 
 

@@ -12,6 +12,7 @@ import click
 
 from repo_tools.clickgroup import (
     DURATION,
+    HEX,
     INPUT_FILE,
     TIME,
     VERSION,
@@ -72,7 +73,7 @@ def init(
 @click.option("--boot", required=True, type=INPUT_FILE, help="Image of the boot partition.")
 @click.option("--root-image", required=True, type=INPUT_FILE, help="Image of the root file system.")
 @click.option("--hash", "hash_image", type=INPUT_FILE, help="Its hash image; made if not given.")
-@click.option("--salt", type=str, help="Salt of the hash image that is made, in hex.")
+@click.option("--salt", type=HEX, help="Salt of the hash image that is made, in hex.")
 @click.option(
     "--waves",
     "policy",
@@ -106,7 +107,7 @@ def publish(
     boot: Path,
     root_image: Path,
     hash_image: Path | None,
-    salt: str | None,
+    salt: bytes | None,
     policy: str,
     start_at: datetime | None,
     max_version: Version | None,
@@ -127,13 +128,14 @@ def publish(
     An update needs a migration path from and to every version that hosts may run: `--migrate-from
     1.0.0` adds the step from there, with the migrations given, if any.
     """
+    from repo_tools.build import UpdateFiles  # noqa: PLC0415
     from repo_tools.publish.session import session  # noqa: PLC0415
-    from repo_tools.publish.update import NewUpdate, UpdateFiles, publish_update  # noqa: PLC0415
+    from repo_tools.publish.update import NewUpdate, publish_update  # noqa: PLC0415
 
     update = NewUpdate(
         line=repository.line,
         version=version,
-        files=UpdateFiles(boot, root_image, hash_image, migrations, _salt(salt), level),
+        files=UpdateFiles(boot, root_image, hash_image, migrations, salt, level),
         waves=_waves(policy, start_at or env.now),
         steps=_steps(version, migrate_from, migrations, release),
         max_version=max_version,
@@ -293,13 +295,6 @@ def serve(directory: Path, host: str, port: int, quiet: bool) -> None:
         sys.stdout.flush()
         with suppress(KeyboardInterrupt):
             server.serve_forever()
-
-
-def _salt(text: str | None) -> bytes | None:
-    try:
-        return None if text is None else bytes.fromhex(text)
-    except ValueError as exc:
-        raise click.BadParameter(str(exc), param_hint="--salt") from exc
 
 
 def _waves(policy: str, start_at: datetime) -> Mapping[int, datetime]:

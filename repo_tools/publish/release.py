@@ -59,12 +59,14 @@ class Change:
         manifest: The next manifest; `None` leaves the published one.
         add: New targets.
         remove: Names of targets that go.
+        notes: What else the user is told beforehand.
     """
 
     roles: Sequence[str] = CONTENT_ROLES
     manifest: Manifest | None = None
     add: Sequence[NewTarget] = ()
     remove: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,7 @@ def manifest_target(manifest: Manifest) -> NewTarget:
 
 
 def _describe(ground: Ground, change: Change, signing: Signing) -> Iterator[str]:
+    yield from change.notes
     if change.manifest is not None:
         yield from changes(ground.manifest, change.manifest)
     for new in change.add:

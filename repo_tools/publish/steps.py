@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from repo_tools.build import migration_name
 from repo_tools.errors import InputInvalid
 from updog.errors import ManifestInvalid
 from updog.manifest import Manifest
@@ -49,11 +50,6 @@ def new_steps(
             "the migrations", "it is not said from which version they start (--migrate-from)"
         )
     return steps
-
-
-def migration_name(path: Path) -> str:
-    """The target name of a migration's file."""
-    return path.name if path.name.endswith(".lz4") else f"{path.name}.lz4"
 
 
 def load_release(path: Path) -> Steps:

@@ -8,17 +8,11 @@ the update is published, running it again finds nothing to do.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from repo_tools.build import ImageNames, UpdateFiles, build, image_names, migration_name
 from repo_tools.errors import PublishRefused
-from repo_tools.hash_tree import TreeComparison, passing_tree
-from repo_tools.images import (
-    Compressed,
-    compress_bytes,
-    declared_bytes,
-    take_in,
-)
+from repo_tools.images import declared_bytes
 from repo_tools.publish.checks import publish_problems
 from repo_tools.publish.manifest_edit import (
     Line,
@@ -29,7 +23,6 @@ from repo_tools.publish.manifest_edit import (
     remove_update,
 )
 from repo_tools.publish.release import Change, NewTarget, Outcome
-from repo_tools.publish.steps import migration_name
 from updog.manifest import Images, Manifest, Update
 
 if TYPE_CHECKING:
@@ -39,29 +32,6 @@ if TYPE_CHECKING:
     from repo_tools.publish.signing import Signing
     from updog.versions import Version
     from updog.waves import Waves
-
-FRAME_SUFFIX: Final = ".lz4"
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateFiles:
-    """What an update consists of, as files.
-
-    Attributes:
-        boot: Image of the boot partition, plain or in an LZ4 frame; the others likewise.
-        root: Image of the root file system.
-        hash: Its hash image; `None` makes one.
-        migrations: Files of migrations, plain or in LZ4 frames; their names become target names.
-        salt: Salt of the hash image that is made; `None` derives one from the update's name.
-        level: LZ4 level, 0 to 12.
-    """
-
-    boot: Path
-    root: Path
-    hash: Path | None = None
-    migrations: Sequence[Path] = ()
-    salt: bytes | None = None
-    level: int = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +51,11 @@ class NewUpdate:
         """What it is called in messages."""
         return f"{self.line} {self.version}"
 
-    def images(self) -> Images:
+    @property
+    def names(self) -> ImageNames:
         """The target names of its images."""
         base = f"{self.line.variant}-{self.line.arch}-{self.version}"
-        return Images(
-            boot=f"{base}-boot{_kind(self.files.boot)}{FRAME_SUFFIX}",
-            root=f"{base}-root{_kind(self.files.root)}{FRAME_SUFFIX}",
-            hash=f"{base}-root.verity{FRAME_SUFFIX}",
-        )
+        return image_names(base, self.files)
 
 
 def publish_update(session: Session, update: NewUpdate, signing: Signing, how: How) -> Outcome:
@@ -122,63 +89,14 @@ def publish_update(session: Session, update: NewUpdate, signing: Signing, how: H
     check(base, _plain_sizes(update.files))
     signing.require(session.ground.voters, Change().roles)
     with session.store.staging() as staging:
-        built = build_targets(update, staging)
-        if old is not None and _is_published(session, built):
+        built = build(update.files, update.names, staging, update.label, session.store.kernel)
+        found = [NewTarget.from_image(name, image) for name, image in built.names.items()]
+        if old is not None and _is_published(session, found):
             return session.unchanged(f"{update.label} is published already", how)
         check(before, {part: image.content_bytes for part, image in built.images.items()})
-        new = [target for target in built.targets if not _is_listed(session, target)]
-        return session.carry_out(Change(manifest=after, add=new), signing, how)
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """The targets of an update, ready to be published; `root_hash` is hex."""
-
-    images: Mapping[str, Compressed]
-    targets: Sequence[NewTarget]
-    root_hash: str
-
-
-def build_targets(update: NewUpdate, staging: Path) -> Built:
-    """Compress the images and migrations of an update into a directory."""
-    names, files = update.images(), update.files
-    images = {"boot": take_in(files.boot, staging / names.boot, level=files.level)}
-    root, tree, root_hash = build_root(files, staging / names.root, update.label)
-    images["root"] = root
-    if files.hash is None:
-        images["hash"] = compress_bytes(tree, staging / names.hash, level=files.level)
-    else:
-        images["hash"] = _take_in_tree(files.hash, files, staging / names.hash, tree)
-    targets = [
-        NewTarget.from_image(name, images[part])
-        for part, name in (("boot", names.boot), ("root", names.root), ("hash", names.hash))
-    ]
-    for path in files.migrations:
-        name = migration_name(path)
-        targets.append(NewTarget.from_image(name, take_in(path, staging / name, level=files.level)))
-    return Built(images, targets, root_hash.hex())
-
-
-def build_root(files: UpdateFiles, out: Path, identity: str) -> tuple[Compressed, bytes, bytes]:
-    """Compress a root image and grow its hash tree in one pass.
-
-    Returns:
-        The compressed image, the hash image that belongs to it, and the root hash.
-
-    Raises:
-        ImageInvalid: The given hash image has no superblock for it.
-    """
-    tree = passing_tree(files.root, files.hash, salt=files.salt, identity=identity)
-    compressed = take_in(files.root, out, level=files.level, on_content=tree.add)
-    return compressed, *tree.finish()
-
-
-def _take_in_tree(path: Path, files: UpdateFiles, out: Path, tree: bytes) -> Compressed:
-    """Take in the owner's hash image, comparing it with the tree of the root image."""
-    comparison = TreeComparison(str(path), str(files.root), tree)
-    image = take_in(path, out, level=files.level, on_content=comparison.add)
-    comparison.finish()
-    return image
+        new = [target for target in found if not _is_listed(session, target)]
+        notes = (f"root hash {built.root_hash}",)
+        return session.carry_out(Change(manifest=after, add=new, notes=notes), signing, how)
 
 
 def _next_manifest(before: Manifest, update: NewUpdate) -> tuple[Update, Manifest]:
@@ -189,7 +107,7 @@ def _next_manifest(before: Manifest, update: NewUpdate) -> tuple[Update, Manifes
         version=update.version,
         max_version=update.max_version or default_max_version(before, update.line, update.version),
         waves=update.waves,
-        images=update.images(),
+        images=Images(update.names.boot, update.names.root, update.names.hash),
     )
     return entry, add_migrations(add_update(before, entry), update.steps)
 
@@ -218,16 +136,10 @@ def _is_listed(session: Session, target: NewTarget) -> bool:
     return True
 
 
-def _is_published(session: Session, built: Built) -> bool:
+def _is_published(session: Session, targets: Sequence[NewTarget]) -> bool:
     """Whether every target is published as it is."""
-    listed = [session.published.target(target.name) for target in built.targets]
+    listed = [session.published.target(target.name) for target in targets]
     return all(
         there is not None and there.hashes.get("sha256") == target.sha256
-        for there, target in zip(listed, built.targets, strict=True)
+        for there, target in zip(listed, targets, strict=True)
     )
-
-
-def _kind(path: Path) -> str:
-    """The kind of image that a file name tells, such as `.ext4`."""
-    name = path.name.removesuffix(FRAME_SUFFIX)
-    return Path(name).suffix or ".img"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
+    from partition.kernel import Kernel
+
 Contents = bytes | Path
 """A small file's bytes, or the path of a large one; the store may move that one away."""
 
@@ -50,7 +52,13 @@ class ReadableStore(Protocol):
 
 
 class Store(ReadableStore, Protocol):
-    """A place that a repository can be published to."""
+    """A place that a repository can be published to.
+
+    Attributes:
+        kernel: The way to the disk for what is staged.
+    """
+
+    kernel: Kernel
 
     def write_new(self, name: str, contents: Contents) -> bool:
         """Write a file that never changes; `False` if it was there already, the same.

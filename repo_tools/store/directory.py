@@ -11,12 +11,18 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from partition.durable import exclusive_lock, sync_directory, write_file
+from partition.durable import (
+    exclusive_lock,
+    make_directory,
+    remove_tree,
+    sync_directory,
+    write_file,
+)
+from partition.flushing import fill
 from partition.kernel import KERNEL, Kernel
 from repo_tools.errors import AlreadyThere, PublishedMeanwhile, StoreFailed
 
@@ -32,11 +38,11 @@ _CHUNK_BYTES: Final = 1 << 20
 
 
 class DirectoryStore:
-    """Files below a directory."""
+    """Files below a directory; `kernel` is the way to the disk."""
 
     def __init__(self, root: Path, *, kernel: Kernel = KERNEL) -> None:
         self._root = root
-        self._kernel = kernel
+        self.kernel = kernel
 
     @property
     def where(self) -> str:
@@ -115,26 +121,20 @@ class DirectoryStore:
     def staging(self) -> Iterator[Path]:
         """See `Store.staging`; on the repository's own file system, so that moving is a rename."""
         path = self._root / _STAGING
-        shutil.rmtree(path, ignore_errors=True)
-        try:
-            path.mkdir(parents=True, mode=0o700)
-        except OSError as exc:
-            raise self._failed("write to", _STAGING, exc) from exc
+        remove_tree(path, kernel=self.kernel)
+        make_directory(path, private=False, kernel=self.kernel)
         try:
             yield path
         finally:
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(path, kernel=self.kernel)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """See `Store.lock`."""
-        try:
-            self._root.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise self._failed("write to", "", exc) from exc
-        with exclusive_lock(self._root / _LOCK, kernel=self._kernel):
-            for leftover in self._root.glob(f"**/{_PARTIAL}*"):
-                leftover.unlink(missing_ok=True)
+        """See `Store.lock`; clears away what a killed run left behind."""
+        make_directory(self._root, 0o755, private=False, kernel=self.kernel)
+        with exclusive_lock(self._root / _LOCK, kernel=self.kernel):
+            for leftover in sorted(self._root.glob(f"targets/**/{_PARTIAL}*")):
+                self.kernel.unlink(leftover)
             yield
 
     def _holds(self, name: str, contents: Contents) -> bool:
@@ -147,56 +147,38 @@ class DirectoryStore:
 
     def _put(self, name: str, contents: Contents) -> None:
         final = self._root / name
+        make_directory(final.parent, 0o755, private=False, kernel=self.kernel)
+        if isinstance(contents, bytes):
+            write_file(final, contents, mode=0o644, private=False, kernel=self.kernel)
+            return
         partial = final.with_name(f"{_PARTIAL}{final.name}")
         try:
-            self._make_directories(final.parent)
-            if isinstance(contents, bytes):
-                write_file(final, contents, mode=0o644, private=False, kernel=self._kernel)
-                return
             self._move(contents, partial)
-            self._kernel.replace(partial, final)
-            sync_directory(final.parent, kernel=self._kernel)
+            self.kernel.replace(partial, final)
         except OSError as exc:
             raise self._failed("write", name, exc) from exc
+        sync_directory(final.parent, kernel=self.kernel)
 
     def _move(self, source: Path, partial: Path) -> None:
-        """Bring a large file in: renamed where that is possible, else copied; flushed first."""
-        fd = self._kernel.open(source, os.O_RDONLY)
+        """Bring a large file in, flushed: renamed where that is possible, else copied."""
+        fd = self.kernel.open(source, os.O_RDONLY)
         try:
-            self._kernel.fsync(fd)
-            self._kernel.fchmod(fd, 0o644)
-            try:
-                self._kernel.replace(source, partial)
-            except OSError as exc:
-                if exc.errno != errno.EXDEV:
-                    raise
-                self._copy(source, partial)
+            self.kernel.fchmod(fd, 0o644)
+            self.kernel.fsync(fd)
+            self.kernel.replace(source, partial)
+        except OSError as exc:
+            if exc.errno != errno.EXDEV:
+                raise
+            self._copy(source, partial)
         finally:
-            self._kernel.close(fd)
+            self.kernel.close(fd)
 
     def _copy(self, source: Path, partial: Path) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        fd = self._kernel.open(partial, flags, 0o644)
+        fd = self.kernel.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW)
         try:
-            with source.open("rb", buffering=0) as file:
-                while chunk := file.read(_CHUNK_BYTES):
-                    view = memoryview(chunk)
-                    while view:
-                        view = view[self._kernel.write(fd, view) :]
-            self._kernel.fsync(fd)
+            fill(fd, source, 0o644, self.kernel)
         finally:
-            self._kernel.close(fd)
-
-    def _make_directories(self, path: Path) -> None:
-        """Make a directory and those above it, each flushed into its parent."""
-        if path.is_dir():
-            return
-        self._make_directories(path.parent)
-        try:
-            self._kernel.mkdir(path, 0o755)
-        except FileExistsError:
-            return
-        sync_directory(path.parent, kernel=self._kernel)
+            self.kernel.close(fd)
 
     def _path(self, name: str) -> str:
         return str(self._root / name)

@@ -29,6 +29,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from partition.kernel import KERNEL
 from repo_tools.errors import AlreadyThere, PublishedMeanwhile, StoreFailed
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class S3Store:
     """Objects below a prefix of a bucket."""
 
     def __init__(self, client: Any, bucket: str, prefix: str) -> None:  # noqa: ANN401  as above
+        self.kernel = KERNEL
         self._client = client
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
