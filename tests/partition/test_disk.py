@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from partition.blockdev import DeviceNumber, Devices
 from partition.disk import Disk, is_image
 from partition.errors import (
     DeviceBusy,
@@ -20,9 +21,11 @@ from partition.errors import (
     WriteFailed,
 )
 from partition.gpt import Source
+from partition.kernel import KERNEL
 from partition.region import Region
 from tests.support.disks import assert_sound, attributes, make_disk
 from tests.support.recording import RecordingKernel
+from tests.support.sysfs_tree import SysfsTree
 
 
 @pytest.fixture
@@ -263,3 +266,50 @@ def test_nothing_of_the_image_but_its_table_is_ever_written(path: Path) -> None:
     assert after[:512] == before[:512]
     assert after[34 * 512 : -33 * 512] == before[34 * 512 : -33 * 512]
     assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+class TestRegionOfABlockDevice:
+    """A disk that the kernel has made partitions of; the tree is sysfs as it would show them."""
+
+    def disk(self, path: Path, tree: SysfsTree) -> Disk:
+        fd = os.open(path, os.O_RDONLY)
+        devices = Devices(tree.sysfs, tree.dev, tree.proc)
+        return Disk(path, fd, devices, KERNEL, device=DeviceNumber(259, 300))
+
+    def test_is_its_own_node(self, path: Path, tmp_path: Path) -> None:
+        tree = SysfsTree(tmp_path)
+        shown = tree.disk("nvme0n1", 259, 300)
+        tree.partition(shown, "nvme0n1p2", 2, 259, 302, start=4096, size=4096)
+
+        with self.disk(path, tree) as disk:
+            region = disk.region(2)
+
+        node = tree.dev / "nvme0n1p2"
+        assert region == Region(node, 0, 2 << 20, 2, is_node=True)
+        assert (str(region), region.name) == (str(node), str(node))
+
+    def test_is_a_range_of_the_disk_where_the_kernel_made_none(
+        self, path: Path, tmp_path: Path
+    ) -> None:
+        tree = SysfsTree(tmp_path)
+        tree.disk("nvme0n1", 259, 300)
+
+        with self.disk(path, tree) as disk:
+            assert disk.region(2) == Region(path, 2 << 20, 2 << 20, 2, is_node=False)
+
+    @pytest.mark.parametrize("start, size", [(4096, 2048), (2048, 4096)])
+    def test_is_refused_where_the_kernel_believes_something_else(
+        self, path: Path, tmp_path: Path, start: int, size: int
+    ) -> None:
+        """The table was changed and never read again: a write would go elsewhere."""
+        tree = SysfsTree(tmp_path)
+        shown = tree.disk("nvme0n1", 259, 300)
+        tree.partition(shown, "nvme0n1p2", 2, 259, 302, start=start, size=size)
+
+        with self.disk(path, tree) as disk, pytest.raises(DeviceNotFound) as caught:
+            disk.region(2)
+
+        assert str(caught.value) == (
+            f"cannot find partition 2 of {path}: the table has 2097152 bytes at 2097152, "
+            f"the kernel {size * 512} at {start * 512} ({tree.dev}/nvme0n1p2)"
+        )
