@@ -16,7 +16,10 @@ from partition.kernel import KERNEL, Kernel
 from updog.attempts import Attempts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from updog.environment import Host
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,3 +48,16 @@ def store_attempts(path: Path, attempts: Attempts, *, kernel: Kernel = KERNEL) -
     """
     make_directory(path.parent, kernel=kernel)
     write_json(path, attempts.to_json(), kernel=kernel)
+
+
+def remember(host: Host, change: Callable[[Attempts], Attempts]) -> Attempts:
+    """Change what is remembered, durably, and return it; no write if nothing changes.
+
+    Raises:
+        PartitionError: The file cannot be read or written.
+    """
+    before = load_attempts(host.paths.attempts)
+    after = change(before)
+    if after != before:
+        store_attempts(host.paths.attempts, after, kernel=host.kernel)
+    return after

@@ -30,16 +30,17 @@ from typing import TYPE_CHECKING, Protocol
 from signpost.layout import Part
 from updog import cache
 from updog.attempts import Staged
-from updog.attempts_file import load_attempts
+from updog.attempts_file import load_attempts, remember
 from updog.errors import NoSuchUpdate
 from updog.exclusion import only_updater
 from updog.explain import summary
 from updog.journal import Journal
-from updog.lookup import MAX_MANIFEST_BYTES, choose_from, evidence_of, locate_disk, open_disk
+from updog.lookup import MAX_MANIFEST_BYTES, choose_from, evidence_of
 from updog.manifest import MANIFEST_NAME
 from updog.migrations import find_path, targets
+from updog.os_disk import locate_disk, open_disk
 from updog.pipeline import ImageJob
-from updog.staging import flip, refuse_reboot_of_image, remember
+from updog.staging import flip, refuse_reboot_of_image
 
 if TYPE_CHECKING:
     import threading
@@ -228,6 +229,9 @@ class _Run:
             state = disk.state
             staged = self._is_staged(disk)
         if staged and (state.upgrade_pending or not apply):
+            with open_disk(self._env, self._location, writable=True) as disk:
+                # Flushed, should the run that left it so have been killed before it could.
+                disk.store(disk.state)
             what = "boots next" if state.upgrade_pending else "is staged"
             note = f"{self._chosen.label} {what} already, on set {state.inactive.value}"
             return Outcome(Result.ALREADY, self._chosen, note)

@@ -5,7 +5,6 @@ Used by `check-update` and by every update, so that both answer alike.
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,24 +13,24 @@ from typing import TYPE_CHECKING, Final
 from partition.errors import PartitionError
 from signpost.errors import SignpostError
 from updog.attempts import Evidence
-from updog.attempts_file import load_attempts
+from updog.attempts_file import load_attempts, remember
 from updog.choose import Choice, Wish, choose
+from updog.errors import UpdateInProgress
+from updog.exclusion import only_updater
 from updog.manifest import MANIFEST_NAME, Manifest
+from updog.os_disk import locate_disk, open_disk
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from signpost.device import BootDisk
-    from signpost.location import Location
     from updog.attempts import Attempts, Staged
-    from updog.environment import Environment, Host
+    from updog.environment import Environment
     from updog.transport import Transport
     from updog.versions import Version
 
 MAX_MANIFEST_BYTES: Final = 16 << 20
 """Several times what 10,000 updates with their waves take."""
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,8 @@ def choose_from(
 def judged_attempts(env: Environment) -> Attempts:
     """Return what is remembered, judged by what the disk shows now, if it can be read.
 
-    Writes nothing. Only an attempt that is still open makes it look at the disk at all.
+    Only an attempt that is still open makes it look at the disk at all. A verdict is kept, so that
+    later changes of the disk do not undo it; where it cannot be, the next run comes to it again.
 
     Raises:
         PartitionError: The file cannot be read, or somebody else could have written it.
@@ -104,7 +104,11 @@ def judged_attempts(env: Environment) -> Attempts:
     evidence = Evidence(env.now, env.boot_id, env.release.version)
     with suppress(PartitionError, SignpostError), open_disk(env, locate_disk(env)) as disk:
         evidence = evidence_of(env, disk, attempts.staged)
-    return attempts.judge(evidence)
+    judged = attempts.judge(evidence)
+    if judged != attempts:
+        with suppress(PartitionError, UpdateInProgress), only_updater(env):
+            return remember(env, lambda before: before.judge(evidence))
+    return judged
 
 
 def evidence_of(env: Environment, disk: BootDisk, staged: Staged | None) -> Evidence:
@@ -134,37 +138,3 @@ def _reason(env: Environment, staged: Staged) -> str | None:
         return None
     mine = (boot for boot in boots if boot.active_set == slot and boot.version in {"", version})
     return next((boot.reason for boot in mine if not boot.passed), None) or None
-
-
-def locate_disk(host: Host) -> Location:
-    """Find the disk and the active set, from the options, else from the running system.
-
-    Raises:
-        PartitionError, SignpostError: See `signpost.location`.
-    """
-    from signpost.location import locate  # noqa: PLC0415  a check seldom looks at the disk
-
-    return locate(
-        host.os_disk,
-        host.active,
-        root=host.paths.root,
-        sysfs=host.sysfs,
-        dev=host.dev,
-        proc=host.proc,
-    )
-
-
-def open_disk(host: Host, location: Location, *, writable: bool = False) -> BootDisk:
-    """Open the disk; a damaged copy of its table is reported.
-
-    Raises:
-        PartitionError, SignpostError: See `signpost.device`.
-    """
-    from signpost.device import BootDisk  # noqa: PLC0415  as above
-
-    disk = BootDisk.open(
-        location, writable=writable, kernel=host.kernel, sysfs=host.sysfs, dev=host.dev
-    )
-    for problem in disk.problems:
-        _LOG.warning("partition table of %s: %s", disk.os_disk, problem)
-    return disk

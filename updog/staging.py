@@ -11,17 +11,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from updog.attempts import Flip
-from updog.attempts_file import load_attempts, store_attempts
+from updog.attempts_file import load_attempts, remember
 from updog.errors import RebootRefused
 from updog.exclusion import only_updater
-from updog.lookup import locate_disk, open_disk
+from updog.os_disk import locate_disk, open_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from signpost.device import BootDisk
     from signpost.location import Location
-    from updog.attempts import Attempts
     from updog.environment import Host
 
 _LOG = logging.getLogger(__name__)
@@ -80,19 +77,6 @@ def flip(host: Host, disk: BootDisk) -> None:
     flipped = disk.state.upgrade_to_inactive()
     remember(host, lambda attempts: attempts.flip(Flip(host.now, host.boot_id)))
     disk.store(flipped)
-
-
-def remember(host: Host, change: Callable[[Attempts], Attempts]) -> Attempts:
-    """Change what is remembered, durably, and return it; no write if nothing changes.
-
-    Raises:
-        PartitionError: The file cannot be read or written.
-    """
-    before = load_attempts(host.paths.attempts)
-    after = change(before)
-    if after != before:
-        store_attempts(host.paths.attempts, after, kernel=host.kernel)
-    return after
 
 
 def refuse_reboot_of_image(location: Location, *, reboot: bool) -> None:

@@ -13,7 +13,7 @@ from partition.errors import PartitionError
 from signpost.errors import SignpostError
 from updog.activity import Activity, read_activity
 from updog.attempts_file import load_attempts
-from updog.lookup import locate_disk, open_disk
+from updog.os_disk import locate_disk, open_disk
 from updog.waves import format_time
 
 if TYPE_CHECKING:

@@ -577,6 +577,25 @@ def test_a_version_that_did_not_come_up_is_not_tried_again(
     assert load_attempts(host.paths.attempts).failures["1.1.0"].count == 1
 
 
+def test_a_check_keeps_the_verdict(host: Host, repository: Repository) -> None:
+    """Whatever happens to the set afterwards, it is known that the version failed."""
+    host.update(repository)
+    fall_back(host)
+    host.check_update(repository)
+    host.signpost(BootState.clear_inactive)
+    assert host.update(repository).result is Result.NOTHING
+
+
+def test_a_check_beside_a_running_update_decides_without_keeping(
+    host: Host, repository: Repository
+) -> None:
+    host.update(repository)
+    fall_back(host)
+    with only_updater(host.environment()):
+        assert host.check_update(repository) is None
+    assert load_attempts(host.paths.attempts).failures == {}
+
+
 def test_the_operator_can_have_it_tried_again(host: Host, repository: Repository) -> None:
     host.update(repository)
     fall_back(host)
