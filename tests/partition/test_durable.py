@@ -12,6 +12,7 @@ import pytest
 from partition import durable
 from partition.errors import ReadFailed, StateFileCorrupt, StateFileUnsafe, WriteFailed
 from partition.kernel import KERNEL
+from partition.ownership import check_owner
 from tests.support.cuts import states
 from tests.support.power import PowerKernel, materialise
 from tests.support.recording import RecordingKernel
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from partition.kernel import Kernel
+    from partition.kernel import Kernel, StrPath
 
 
 @pytest.fixture
@@ -94,6 +95,22 @@ class TestFiles:
         durable.write_file(state / "seed", b"new")
 
         assert durable.read_file(state / "seed") == b"new"
+        assert names(state) == ["seed"]
+
+    def test_a_writer_that_comes_between_gets_a_file_of_its_own(self, state: Path) -> None:
+        """We open the temporary file, wait for its lock, and its holder renames it meanwhile."""
+
+        class Late(RecordingKernel):
+            def flock(self, fd: int, operation: int) -> None:
+                if (state / ".seed.new").exists() and not (state / "seed").exists():
+                    (state / ".seed.new").rename(state / "seed")
+                    (state / "seed").write_bytes(b"theirs")
+                super().flock(fd, operation)
+
+        with (state / ".seed.new").open("wb"):
+            durable.write_file(state / "seed", b"ours", kernel=Late())
+
+        assert durable.read_file(state / "seed") == b"ours"
         assert names(state) == ["seed"]
 
     def test_a_link_in_its_place_is_replaced_and_not_followed(
@@ -186,6 +203,25 @@ class TestReading:
         with pytest.raises(StateFileUnsafe, match="not a regular file"):
             durable.read_file(state / "seed")
 
+    @pytest.mark.parametrize("owner, ours", [(0, True), (os.geteuid(), True), (12345, False)])
+    def test_what_belongs_to_another_user_is_refused(
+        self, state: Path, *, owner: int, ours: bool
+    ) -> None:
+        status = os.stat_result((0o100600, 1, 1, 1, owner, 0, 0, 0, 0, 0))
+        if ours:
+            check_owner(state, status)
+            return
+        with pytest.raises(StateFileUnsafe, match=r"belongs to user 12345, expected \d+ or root"):
+            check_owner(state, status)
+
+    def test_what_cannot_be_reached_is_told(self, state: Path) -> None:
+        durable.write_file(state / "seed", b"")
+
+        with pytest.raises(ReadFailed, match="seed/file: Not a directory"):
+            durable.read_file(state / "seed" / "file")
+        with pytest.raises(ReadFailed, match="seed: it is not a directory"):
+            durable.check_directory(state / "seed")
+
     def test_more_than_expected_is_corrupt(self, state: Path) -> None:
         durable.write_file(state / "seed", b"12345")
 
@@ -248,6 +284,31 @@ class TestDirectories:
 
         assert names(state) == ["set"]
         assert names(state / "set") == ["a"]
+
+    def test_a_file_system_that_cannot_exchange_is_told(self, state: Path) -> None:
+        """As vfat and older ZFS answer."""
+
+        class Old(RecordingKernel):
+            def exchange(self, one: StrPath, other: StrPath) -> None:
+                number = errno.EINVAL
+                raise OSError(number, os.strerror(number), str(one), None, str(other))
+
+        durable.replace_directory(state / "set", {"a": b"1"})
+        with pytest.raises(WriteFailed, match="cannot exchange two directories atomically"):
+            durable.replace_directory(state / "set", {"b": b"2"}, kernel=Old())
+
+        assert names(state / "set") == ["a"]
+
+    def test_exchanging_with_nothing_is_an_error_that_names_both(self, state: Path) -> None:
+        (state / "one").touch()
+
+        with pytest.raises(FileNotFoundError) as caught:
+            KERNEL.exchange(state / "one", state / "other")
+
+        assert (caught.value.filename, caught.value.filename2) == (
+            str(state / "one"),
+            str(state / "other"),
+        )
 
     def test_a_link_in_its_place_is_refused(self, state: Path, tmp_path: Path) -> None:
         (tmp_path / "victim").mkdir()

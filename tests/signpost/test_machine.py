@@ -135,4 +135,4 @@ class Host(RuleBasedStateMachine):
 
 
 TestHost = Host.TestCase
-TestHost.settings = settings(max_examples=30, stateful_step_count=30)
+TestHost.settings = settings(max_examples=25, stateful_step_count=25)

@@ -107,6 +107,13 @@ TABLE = [
         lambda _, inactive: boots(inactive),
         rolled_back,
     ),
+    Row(
+        "mark-failed-boot",
+        BootState.mark_failed_boot,
+        NotBootable,
+        lambda active, inactive: boots(inactive) and (inactive.successful or not active.successful),
+        lambda active, inactive: (Flags(active.priority, 0, False), inactive),
+    ),
 ]
 
 
@@ -158,6 +165,16 @@ def test_marking_successful_is_never_refused() -> None:
         assert flags(after.sets[Slot.A]) == inactive
         assert after.private.bits == FOREIGN | 1 << 57
         assert after.ever_succeeded
+
+
+def test_a_try_is_given_back_up_to_15() -> None:
+    for active, inactive in product(SAMPLES, SAMPLES):
+        after = state(active, inactive).restore_try()
+
+        assert flags(after.sets[Slot.A]) == active._replace(tries_left=active.tries_left + 1)
+        assert flags(after.sets[Slot.B]) == inactive
+    full = state(Flags(1, 15, False), Flags(1, 0, True)).restore_try()
+    assert flags(full.sets[Slot.A]) == (1, 15, False)
 
 
 class TestTries:
