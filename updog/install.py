@@ -178,7 +178,7 @@ def update(
         if choice.update is None:
             if request.image is not None:
                 raise NoSuchUpdate(request.image, summary(choice))
-            note = summary(choice)
+            note = f"No update required: {summary(choice)}"
             if attempts.staged and pending:
                 note += f"; {attempts.staged.label} was applied before and boots next"
             return Outcome(Result.NOTHING, note=note)

@@ -45,7 +45,7 @@ class Status:
         for version, failure in self.attempts.failures.items():
             times = "once" if failure.count == 1 else f"{failure.count} times"
             why = f": {failure.reason}" if failure.reason else ""
-            last = format_time(failure.last)
+            last = format_time(failure.last.replace(microsecond=0))
             lines.append(f"Failed: {version} did not boot, {times}, last noticed {last}{why}")
         return lines
 

@@ -225,7 +225,8 @@ def test_nothing_to_do_is_exit_code_0_and_a_line(desk: Desk) -> None:
     desk.publish(entry("1.0.0"))
     result = desk.run("update")
     assert result.stdout == ""
-    assert result.stderr.endswith("this host runs 1.0.0, there is none newer\n")
+    told = "No update required: this host runs 1.0.0, there is none newer\n"
+    assert result.stderr.endswith(told)
     assert desk.flags() == FRESH
 
 

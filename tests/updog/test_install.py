@@ -331,7 +331,7 @@ def test_nothing_to_do_is_said(tmp_path: Path, repository: Repository) -> None:
     before = untouched(host)
     outcome = host.update(repository)
     assert (outcome.result, outcome.update) == (Result.NOTHING, None)
-    assert outcome.note == "this host runs 1.1.0, there is none newer"
+    assert outcome.note == "No update required: this host runs 1.1.0, there is none newer"
     assert host.said == []
     assert untouched(host) == before
 
