@@ -13,6 +13,7 @@ UpdogError
 ├── RebootFailed
 ├── DownloadFailed
 │   ├── NotFound
+│   ├── Forbidden
 │   └── CannotResume
 ├── AddressInvalid
 ├── BundleInvalid
@@ -164,6 +165,12 @@ class DownloadFailed(UpdogError):
 
 class NotFound(DownloadFailed):
     """The repository says that it has no such file."""
+
+
+class Forbidden(DownloadFailed):
+    """The repository does not let us have the file, or does not say that there is none."""
+
+    hint = "object stores answer so for files that are not there, unless listing is allowed"
 
 
 class CannotResume(DownloadFailed):

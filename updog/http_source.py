@@ -28,7 +28,7 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from updog.errors import CannotResume, DownloadFailed, NotFound
+from updog.errors import CannotResume, DownloadFailed, Forbidden, NotFound
 from updog.retries import TRANSIENT_STATUS, Broken, RateGuard, retry_after_seconds
 from updog.transport import Fetched
 
@@ -241,6 +241,8 @@ class HttpSource:
                 self.not_modified = True
             case http.HTTPStatus.NOT_FOUND:
                 raise NotFound(self.shown, status)
+            case http.HTTPStatus.FORBIDDEN:
+                raise Forbidden(self.shown, status)
             case http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE if self._position:
                 total = answer.headers.get("Content-Range", "").removeprefix("bytes */")
                 if self._digest_is_known and total not in {"", str(self._length_bytes)}:

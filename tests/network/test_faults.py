@@ -19,7 +19,7 @@ import pytest
 from tests.support import faulty_proxy as spoil
 from tests.support.servers import LOOPBACK, Nginx, nginx
 from updog.connect import connect
-from updog.errors import CannotResume, DownloadFailed, Interrupted, NotFound
+from updog.errors import CannotResume, DownloadFailed, Forbidden, Interrupted, NotFound
 from updog.retries import Limits
 from updog.targets import Target
 
@@ -188,7 +188,7 @@ class Ended:
 
 
 ENDED = [
-    Ended("403", spoil.status(403), "403 Forbidden"),
+    Ended("403", spoil.status(403), "403 Forbidden", Forbidden),
     Ended("404", spoil.status(404), "404 Not Found", NotFound),
     Ended("410", spoil.status(410), "410 Gone"),
     Ended("401", spoil.status(401), "401 Unauthorized"),
