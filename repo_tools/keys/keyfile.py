@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from securesystemslib.signer import SSlibKey
+from securesystemslib.signer import Key, SSlibKey
 
 from partition.durable import write_file
 from partition.kernel import KERNEL, Kernel
@@ -69,7 +69,9 @@ def parse_public_key(data: bytes, path: Path) -> PublicKey:
             raise KeyFileInvalid(str(path), "it holds no JSON object")
         keyid = fields.pop("keyid")
         uri = fields.pop("uri", None)
-        key = SSlibKey.from_dict(keyid, fields)
+        key = Key.from_dict(keyid, fields)
+        if not isinstance(key, SSlibKey):
+            raise KeyFileInvalid(str(path), f"keys of type {key.keytype} are not supported")
         own = SSlibKey.from_crypto(key._crypto_key(), scheme=key.scheme)  # noqa: SLF001
     except KeyError as exc:
         raise KeyFileInvalid(str(path), f"it lacks {exc}") from exc

@@ -14,15 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuf.api.metadata import Root
+
+from partition.kernel import Kernel
 from repo_tools.root.ceremony import parse_root
 from repo_tools.store.transport import StoreTransport
-from updog.errors import UpdogError
+from updog.errors import MetadataExpired, UpdogError
 from updog.manifest import MANIFEST_NAME, Manifest
 from updog.trust import refresh_store
 from updog.trust_store import TrustStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from repo_tools.publish.plan import Plan
@@ -41,12 +44,15 @@ class Rehearsal:
         when: The moment, in words.
         updates: How many updates the manifest holds that it got to.
         failure: Why it did not get there; empty if it did.
+        only_late: It failed for metadata other than the root that has expired: a matter of
+            renewing, not of trust.
     """
 
     root_version: int
     when: str
     updates: int = 0
     failure: str = ""
+    only_late: bool = False
 
     @property
     def text(self) -> str:
@@ -62,6 +68,13 @@ class Rehearsal:
             "updates": self.updates,
             "failure": self.failure,
         }
+
+
+class _Forgetful(Kernel):
+    """A rehearsal's state is thrown away: there is nothing to wait for."""
+
+    def fsync(self, fd: int) -> None:
+        """Flush nothing."""
 
 
 def rehearse(
@@ -86,22 +99,24 @@ def rehearse_plan(
     return tuple(found)
 
 
-def known_roots(roots: Mapping[int, bytes], extra: Sequence[bytes]) -> tuple[bytes, ...]:
-    """The roots to start from: the oldest known one and further ones, each version once."""
-    by_version = {parse_root(data, "shipped").signed.version: data for data in extra}
-    oldest = min(roots)
-    by_version.setdefault(oldest, roots[oldest])
-    return tuple(by_version[version] for version in sorted(by_version))
+def known_roots(roots: Mapping[int, bytes], extra: Iterable[bytes]) -> tuple[bytes, ...]:
+    """The roots to start from: the oldest known one and further ones, each once."""
+    return tuple(dict.fromkeys([roots[min(roots)], *extra]))
 
 
 def _one(transport: Transport, shipped: bytes, now: datetime, when: str) -> Rehearsal:
     version = parse_root(shipped, "shipped").signed.version
     with tempfile.TemporaryDirectory(prefix="repo-tools-") as name:
-        store = TrustStore(Path(name) / "metadata", Path(name) / "trust.json", private=False)
+        state = Path(name)
+        kernel = _Forgetful()
+        store = TrustStore(state / "metadata", state / "trust.json", private=False, kernel=kernel)
         try:
             repository = refresh_store(store, shipped, transport, now)
             data = repository.read_target(MANIFEST_NAME, _MANIFEST_MAX_BYTES)
             updates = len(Manifest.from_bytes(data).updates)
+        except MetadataExpired as exc:
+            only_late = exc.role != Root.type
+            return Rehearsal(version, when, failure=str(exc), only_late=only_late)
         except UpdogError as exc:
             return Rehearsal(version, when, failure=str(exc))
     return Rehearsal(version, when, updates)

@@ -15,7 +15,7 @@ from repo_tools.errors import KeyUnavailable, NotEnoughSignatures, RootInvalid
 from repo_tools.keys.signers import Secrets, open_signer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from securesystemslib.signer import Signer
     from tuf.api.metadata import Root
@@ -65,21 +65,21 @@ class Signing:
         """Whether enough keys of a role are at hand."""
         return len(self.at_hand(root, role)) >= root.roles[role].threshold
 
-    def require(self, voters: Iterable[Root], roles: Iterable[str]) -> None:
+    def require(self, voters: Sequence[Root], roles: Sequence[str]) -> None:
         """Make sure, before any work, that the roles can be signed.
 
         Raises:
-            RootInvalid: A root has expired; hosts would refuse everything.
+            RootInvalid: The newest root has expired; hosts would refuse everything.
             NotEnoughSignatures: Too few keys at hand for a role.
         """
-        roles = tuple(roles)
+        newest = voters[-1]
+        if newest.expires <= self.now:
+            raise RootInvalid(
+                f"version {newest.version}",
+                f"it expired on {newest.expires:%Y-%m-%d %H:%M} UTC, so no host accepts anything",
+                hint="draw up and sign a new one: `repo-tools root change`",
+            )
         for root in voters:
-            if root.expires <= self.now:
-                raise RootInvalid(
-                    f"version {root.version}",
-                    f"it expired on {root.expires:%Y-%m-%d %H:%M} UTC, so no host accepts anything",
-                    hint="draw up and sign a new one: `repo-tools root change`",
-                )
             for role in roles:
                 if not self.suffices(root, role):
                     keyids = [keyid[:8] for keyid in root.roles[role].keyids]
