@@ -168,16 +168,18 @@ def write_plan(table: Table) -> Plan:
     Raises:
         WriteFailed: The disk is too small for a backup copy behind the last partition.
     """
-    last_used_lba = max((entry.last_lba for entry in table.entries if entry), default=0)
-    if last_used_lba >= table.backup.entries_lba:
+    backup = table.backup
+    used_lbas = [entry.last_lba for entry in table.entries if entry]
+    last_needed_lba = max([*used_lbas, backup.first_usable_lba])
+    if last_needed_lba >= backup.entries_lba:
         raise WriteFailed(
             "the partition table",
-            f"a partition ends at LBA {last_used_lba}, the disk at LBA {table.backup.my_lba}: "
-            f"expected {table.backup.array_sectors + 1} sectors between for the backup copy",
+            f"LBA {last_needed_lba} belongs to partitions, and the disk ends at LBA "
+            f"{backup.my_lba}, expected {backup.array_sectors + 1} sectors for the backup copy",
         )
     if table.source is Source.PRIMARY:
         return (
-            *_copy_writes(table.backup, table.array),
+            *_copy_writes(backup, table.array),
             FLUSH,
             *_copy_writes(table.primary, table.array),
             FLUSH,
@@ -185,7 +187,7 @@ def write_plan(table: Table) -> Plan:
     # The backup is all there is, and if it is not at the end of the disk, what is left of the
     # primary header may be all that leads to it: the new one must not be there before its array.
     entries, header = _copy_writes(table.primary, table.array)
-    return (entries, FLUSH, header, FLUSH, *_copy_writes(table.backup, table.array), FLUSH)
+    return (entries, FLUSH, header, FLUSH, *_copy_writes(backup, table.array), FLUSH)
 
 
 def _copy_writes(header: Header, array: bytes) -> tuple[Write, Write]:

@@ -28,8 +28,12 @@ ONLY_IN = {
 # Pure modules: no I/O, no clock, no randomness.
 PURE = {
     "partition.gpt",
+    "partition.gptcopies",
+    "partition.gptentry",
+    "partition.gptheader",
     "signpost.flags",
     "signpost.layout",
+    "signpost.report",
     "signpost.state",
     "updog.waves",
     "updog.manifest",

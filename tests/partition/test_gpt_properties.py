@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partition.errors import InvalidTable
-from partition.gpt import Entry, Table, read_table, write_plan
-from tests.support.gptbytes import field, fixture, last_lba, seal
+from partition.errors import InvalidTable, WriteFailed
+from partition.gpt import Entry, Table, Write, read_table, write_plan
+from tests.support.gptbytes import field, fixture, flip, last_lba, patch, seal
 
 DISK = fixture("sgdisk-moved-256")
 NAMES = st.text(st.characters(), max_size=36).filter(
@@ -173,3 +173,64 @@ class TestAnyBytes:
             disk = start + noise
             with pytest.raises(InvalidTable):
                 read_table(lambda at, n: disk[at : at + n], len(disk), None)  # noqa: B023
+
+
+LBAS = st.one_of(
+    st.integers(0, 200),
+    st.integers(24300, 24600),
+    st.sampled_from([1 << 31, 1 << 62, (1 << 64) - 1]),
+)
+FIELDS = st.dictionaries(
+    st.sampled_from(["alternate_lba", "first_usable_lba", "last_usable_lba", "entries_lba"]),
+    LBAS,
+    max_size=2,
+)
+
+
+class TestRepair:
+    """Whatever the headers declare: what can be read can be written, and is then without fault."""
+
+    @given(FIELDS, FIELDS, st.integers(-60, 60), st.sampled_from(["", "primary", "backup"]))
+    def test_any_table_that_reads_is_whole_after_writing_it(
+        self, primary: dict[str, int], backup: dict[str, int], growth: int, damaged: str
+    ) -> None:
+        disk = bytearray(DISK)
+        for lba, fields in ((1, primary), (last_lba(disk), backup)):
+            patch(disk, lba, **{name: min(value, MAX_LBA[name]) for name, value in fields.items()})
+        if damaged:
+            flip(disk, 512 + 60 if damaged == "primary" else len(disk) - 512 + 60)
+        if growth < 0:
+            del disk[growth * 512 :]
+        disk.extend(bytes(max(0, growth) * 512))
+
+        def read(start: int, length: int) -> bytes:
+            return bytes(disk[start : start + length])
+
+        try:
+            before = read_table(read, len(disk), 512)
+            plan = write_plan(before.table)
+        except (InvalidTable, WriteFailed):
+            return
+        mbr, partitions = bytes(disk[:512]), partition_bytes(disk)
+        for step in plan:
+            if isinstance(step, Write):
+                assert 0 < step.offset <= len(disk) - len(step.data)
+                disk[step.offset : step.offset + len(step.data)] = step.data
+        after = read_table(read, len(disk), 512)
+        assert after.problems == ()
+        assert after.table.entries == before.table.entries
+        assert (bytes(disk[:512]), partition_bytes(disk)) == (mbr, partitions)
+
+
+MAX_LBA = {
+    "alternate_lba": (1 << 64) - 1,
+    "first_usable_lba": (1 << 64) - 1,
+    "last_usable_lba": (1 << 64) - 1,
+    # Where the array is sealed must be within the disk of the fixture.
+    "entries_lba": 24500,
+}
+
+
+def partition_bytes(disk: bytearray) -> bytes:
+    """From the first sector of the first partition to the last of the last one."""
+    return bytes(disk[2048 * 512 : 22528 * 512])

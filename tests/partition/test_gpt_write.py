@@ -214,7 +214,7 @@ class TestRepair:
         seal(disk, 1)
         table = read(disk[: 24543 * 512]).table
 
-        with pytest.raises(WriteFailed, match="ends at LBA 24542, the disk at LBA 24542"):
+        with pytest.raises(WriteFailed, match="LBA 24542 belongs to partitions, and the disk ends"):
             write_plan(table)
 
 
