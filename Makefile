@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 PYTHON ?= python3
 BIN := .venv/bin
+LOCK = $(BIN)/python -m piptools compile -q --allow-unsafe --generate-hashes --strip-extras \
+    --no-annotate --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 JOBS ?= 2
 export PYTHON
 
@@ -26,19 +28,32 @@ demo: setup ## build a disk and a signed repository, update, reboot, confirm; a 
 test: setup ## lint, types, import rules and every test but the boots, with branch coverage
 	@$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE)
 
+.PHONY: test-boot
+test-boot: ## the same on machines that really boot, in QEMU: updates, rollbacks, power cuts
+	@packaging/setup.sh packaging/apt-packages-boot.txt
+	@$(BIN)/python -m tests.boot
+
+.PHONY: fuzz
+fuzz: setup ## every parser, coverage-guided; SECONDS_EACH=n (60)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
+	@$(BIN)/python -m fuzz --seconds $(or $(SECONDS_EACH),60)
+
 .PHONY: lint
 lint: setup ## ruff and mypy alone
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 .PHONY: lock
 lock: setup ## resolve the ranges of pyproject.toml into requirements.lock
-	@$(BIN)/python -m piptools compile -q --all-extras --allow-unsafe --generate-hashes --strip-extras \
-	    --no-annotate --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	@$(BIN)/python -m pip install -q --disable-pip-version-check pip-tools
+	@$(LOCK) --extra test --extra disk --extra pkcs11 --extra s3 --extra schema --extra simulate \
 	    --output-file requirements.lock pyproject.toml
+	@$(LOCK) --extra fuzz --output-file requirements-fuzz.lock pyproject.toml
 
 .PHONY: clean
 clean: ## remove what the targets above made
 	@rm -rf .venv .cache build dist demo-work .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+-include packaging/install.mk
 
 # Least branch coverage that `make test` accepts, in percent.
 COVERAGE := 90
