@@ -8,23 +8,33 @@ know of (configuration, os-release, an A/B disk) is left out.
     conformance_client.py --metadata-dir DIR init TRUSTED_ROOT
     conformance_client.py --metadata-dir DIR --metadata-url URL refresh
     conformance_client.py --metadata-dir DIR --metadata-url URL --target-name NAME
-        --target-base-url URL --target-dir DIR download
+        [--target-name NAME]... --target-base-url URL --target-dir DIR download
 
-Exit code 0: done; 1: refused.
+Several targets are looked up in one and the same refreshed repository, in order, up to the first
+that is refused. Exit code 0: done; 1: refused.
 """
+
+# ruff: noqa: E402  the project's modules can be found only after what comes before them
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import hashlib
+import importlib.util
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON = ROOT / ".venv/bin/python"
+if __name__ == "__main__" and importlib.util.find_spec("tuf") is None and PYTHON.exists():
+    # Called as a program, which is what the suite does, by a Python without the libraries.
+    os.execv(PYTHON, [str(PYTHON), *sys.argv])  # noqa: S606  our own path, no shell wanted
+sys.path.insert(0, str(ROOT))
 
 from partition.errors import PartitionError
 from updog.connect import connect
@@ -74,10 +84,11 @@ def _refresh(options: argparse.Namespace, targets_url: str) -> TrustedRepository
 
 def _download(options: argparse.Namespace) -> None:
     repository = _refresh(options, options.target_base_url)
-    target = repository.target(options.target_name)
-    place: Path = options.target_dir / quote(target.name, safe="")
-    if not _is_there(place, target):
-        place.write_bytes(repository.read_target(target.name, _MAX_TARGET_BYTES))
+    for name in options.target_name:
+        target = repository.target(name)
+        place: Path = options.target_dir / quote(name, safe="")
+        if not _is_there(place, target):
+            place.write_bytes(repository.read_target(name, _MAX_TARGET_BYTES))
 
 
 def _is_there(place: Path, target: Target) -> bool:
@@ -99,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--metadata-dir", type=Path, required=True)
     parser.add_argument("--metadata-url")
-    parser.add_argument("--target-name")
+    parser.add_argument("--target-name", action="append", default=[])
     parser.add_argument("--target-base-url")
     parser.add_argument("--target-dir", type=Path)
     commands = parser.add_subparsers(dest="command", required=True)

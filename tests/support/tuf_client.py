@@ -47,10 +47,10 @@ class TufClient:
     def refresh(self) -> int:
         return self._run("--metadata-url", self.served.metadata_url, "refresh")
 
-    def download(self, name: str) -> int:
+    def download(self, *names: str) -> int:
         return self._run(
             "--metadata-url", self.served.metadata_url,
-            "--target-name", name,
+            *(word for name in names for word in ("--target-name", name)),
             "--target-base-url", self.served.targets_url,
             "--target-dir", str(self.target_dir),
             "download",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,3 +192,31 @@ def test_an_expired_delegated_role_answers_for_nothing(
     assert client.download("file") == 1
     assert client.downloaded() == []
     assert set(client.trusted()) == {"root", "timestamp", "snapshot", "targets"}
+
+
+@pytest.mark.parametrize("names", [["a/file", "b/file"], ["b/file", "a/file"]])
+def test_a_role_is_verified_for_each_parent_that_leads_to_it(
+    client: TufClient, served: ServedRepository, names: list[str]
+) -> None:
+    """A and B both delegate to C, to different keys; C is signed for A only."""
+    repository = served.repository
+    delegate(
+        repository,
+        [
+            Edge("targets", "A", ["a/*"]),
+            Edge("targets", "B", ["b/*"]),
+            Edge("A", "C", ["a/*"]),
+            Edge("B", "C", ["b/*"]),
+        ],
+    )
+    (right,) = repository.signers["C"]
+    stranger = CryptoSigner.generate_ed25519().public_key
+    repository.role("B").revoke_key(right.public_key.keyid, "C")
+    repository.role("B").add_key(stranger, "C")
+    for name in ("a/file", "b/file"):
+        repository.add_target(name, name.encode(), role="C")
+    repository.publish_all()
+    assert client.download(*names) == 1
+    assert client.downloaded() == ([b"a/file"] if names[0] == "a/file" else [])
+    assert client.download("a/file") == 0
+    assert client.download("b/file") == 1
