@@ -101,8 +101,14 @@ def find_copies(disk: DiskView) -> Copies:
             f"backup copy is at LBA {backup.header.my_lba}, "
             f"not at the end of the disk (LBA {last_lba})"
         )
-    if primary and backup and not primary.agrees_with(backup):
-        problems.append("backup copy differs from the primary copy; using the primary copy")
+    if primary and backup:
+        if primary.header.alternate_lba != backup.header.my_lba:
+            problems.append(
+                f"primary copy says that the backup is at LBA {primary.header.alternate_lba}, "
+                f"it is at LBA {backup.header.my_lba}"
+            )
+        if not primary.agrees_with(backup):
+            problems.append("backup copy differs from the primary copy; using the primary copy")
     has_signature = remains is not None or disk.remains(last_lba) is not None
     return Copies(disk, primary, backup, tuple(problems), has_signature)
 

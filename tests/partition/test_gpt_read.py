@@ -298,6 +298,21 @@ class TestPlaces:
         assert found.source is Source.BACKUP
         assert label(found) == "BOTTLEROCKET-BOOT-A"
 
+    @pytest.mark.parametrize("alternate_lba", [1, 20000, 24574, 1 << 40])
+    def test_a_backup_at_the_end_is_found_whatever_the_primary_says(
+        self, alternate_lba: int
+    ) -> None:
+        disk = fixture("sgdisk-fresh")
+        patch(disk, 1, alternate_lba=alternate_lba)
+
+        found = read(disk)
+
+        assert found.source is Source.PRIMARY
+        assert found.problems == (
+            f"primary copy says that the backup is at LBA {alternate_lba}, it is at LBA 24575",
+        )
+        assert found.table.primary.alternate_lba == 24575
+
     def test_a_header_that_names_itself_as_its_backup(self) -> None:
         disk = fixture("sgdisk-fresh")[: BACKUP * 512] + bytes(512)
         patch(disk, 1, alternate_lba=1)
