@@ -76,7 +76,9 @@ class Obstacle(Enum):
     SUPERSEDED = "superseded"
 
 
-_NO_CANDIDATE = frozenset({Obstacle.VARIANT, Obstacle.ARCH, Obstacle.MAX_VERSION, Obstacle.WAVE})
+_NO_CANDIDATE = frozenset(
+    {Obstacle.VARIANT, Obstacle.ARCH, Obstacle.MAX_VERSION, Obstacle.WAVE, Obstacle.IMAGE}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class Choice:
 
     @property
     def candidates(self) -> tuple[Update, ...]:
-        """All that could be taken now, newest first, whatever runs."""
+        """All that could be taken now, newest first, whatever runs; just one, if it was named."""
         return tuple(each.update for each in self.findings if each.is_candidate)
 
 

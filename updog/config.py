@@ -38,7 +38,8 @@ class Config:
         no_proxy: Hosts that are reached without a proxy, else from the environment.
         max_attempts: A version that failed to boot so often is skipped.
         tries: How often the boot loader tries a new set, 1 to 15.
-        delay_hours: Wait so long after this host's turn has come.
+        delay_hours: Wait so long after this host's turn has come. An update without waves says
+            nothing of its age, and is not delayed.
         rehearse_migrations: Try the migrations on a copy of the settings before the flip.
         connect_timeout_seconds: Limit for one connection to be made.
         stall_timeout_seconds: Limit for a connection on which nothing arrives.

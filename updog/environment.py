@@ -9,7 +9,6 @@ boot id.
 from __future__ import annotations
 
 import os
-import platform
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,7 +113,7 @@ class Host:
     os_disk: Path | None = None
     active: Slot | None = None
     boot_id: str | None = None
-    machine: str = field(default_factory=platform.machine)
+    machine: str = field(default_factory=lambda: os.uname().machine)
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     kernel: Kernel = KERNEL
     sysfs: Path = Path("/sys")

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from signpost.layout import Part
 from updog import cache
@@ -41,77 +41,21 @@ from updog.migrations import find_path, targets
 from updog.os_disk import locate_disk, open_disk
 from updog.pipeline import ImageJob
 from updog.staging import flip, refuse_reboot_of_image
+from updog.tools import Tools
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Mapping
 
-    from partition.kernel import Kernel
     from signpost.device import BootDisk
     from signpost.location import Location
-    from updog.environment import Environment, Paths
-    from updog.interrupt import Interrupt
+    from updog.environment import Environment
     from updog.lookup import Request
     from updog.manifest import Update
-    from updog.progress import Progress
     from updog.targets import Target
-    from updog.transport import Transport
-    from updog.versions import Version
+    from updog.tools import Repository
 
 
-class Repository(cache.Repository, Protocol):
-    """A verified repository; `trust.TrustedRepository` is one."""
-
-    @property
-    def now(self) -> datetime:
-        """The time that its metadata was judged by."""
-
-
-class InstallImages(Protocol):
-    """`pipeline.install_images`."""
-
-    def __call__(
-        self,
-        jobs: Sequence[ImageJob],
-        transport: Transport,
-        *,
-        journal: Journal | None,
-        progress: Progress,
-        cancel: threading.Event,
-        kernel: Kernel,
-    ) -> None:
-        """Install three images; returns only if they are whole on the device."""
-
-
-class Rehearse(Protocol):
-    """`rehearsal.rehearse`."""
-
-    def __call__(self, paths: Paths, version: Version, *, cancel: threading.Event) -> None:
-        """Try the migrations on a copy of the settings."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """Who does the work that is not decided here; a test passes others.
-
-    Attributes:
-        transport: To the repository; closed by its owner.
-        refresh: Verifies the repository's metadata.
-        install_images: Streams, writes and verifies.
-        rehearse: Tries migrations.
-        progress: Told what happens.
-        say: Prints a line for the user.
-        interrupt: Whether the run was asked to stop.
-    """
-
-    transport: Transport
-    refresh: Callable[[Environment, Transport], Repository]
-    install_images: InstallImages
-    rehearse: Rehearse
-    progress: Progress
-    say: Callable[[str], None]
-    interrupt: Interrupt
+__all__ = ["Outcome", "Result", "Tools", "update"]
 
 
 class Result(Enum):

@@ -37,11 +37,15 @@ class Interrupt:
 
     @contextmanager
     def handling_signals(self) -> Iterator[None]:
-        """Let signals stop this run. Does nothing outside the main thread, which gets none."""
+        """Let signals stop this run, but for those that were ignored before, as nohup does it.
+
+        Does nothing outside the main thread, which gets no signals.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        wanted = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._on_signal) for number in wanted}
         try:
             yield
         finally:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -165,6 +166,12 @@ def test_ignoring_waves_can_be_configured(desk: Desk) -> None:
     assert desk.run("check-update").stdout == "demo 2.0.0\n"
 
 
+def test_of_all_candidates_just_the_named_one(desk: Desk) -> None:
+    desk.publish(entry("1.1.0"), entry("2.0.0", waves={"0": rfc3339(NOW + timedelta(days=1))}))
+    assert desk.run("check-update", "--all").stdout == "demo 1.1.0\n"
+    assert desk.run("check-update", "--all", "--image", "2.0.0").stdout == "demo 2.0.0\n"
+
+
 def test_a_lock_is_kept_and_overruled_by_name(desk: Desk) -> None:
     desk.publish(entry("1.1.0"), entry("2.0.0"))
     desk.configure('version_lock = "v1.1.0"\n')
@@ -273,6 +280,19 @@ def test_an_update_without_waiting(desk: Desk) -> None:
     desk.publish(entry("1.1.0", waves={"0": rfc3339(NOW + timedelta(days=1))}))
     assert "this host's turn comes at" in desk.run("update").stderr
     assert desk.run("update", "-n").stdout == "Update applied: demo 1.1.0\n"
+
+
+def test_a_bundle_stands_for_the_repository(desk: Desk, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.zip"
+    with zipfile.ZipFile(bundle, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(desk.served.rglob("*.*")):
+            archive.write(path, path.relative_to(desk.served))
+    remove_repository(desk)
+    assert desk.run("check-update", "--bundle", str(bundle)).stdout == "demo 1.1.0\n"
+    result = desk.run("update", "--bundle", str(bundle))
+    assert result.stdout == "Update applied: demo 1.1.0\n"
+    assert bootloader.next_boot(desk.host.disk) == "B"
+    assert desk.host.boot() == "1.1.0"
 
 
 # status.

@@ -41,6 +41,19 @@ def test_where_it_is_deferred_it_only_sets_the_event() -> None:
             interrupt.stop_if_asked()
 
 
+def test_what_was_ignored_before_stays_ignored() -> None:
+    """As nohup starts a program: the end of the session does not stop it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        interrupt = Interrupt()
+        with interrupt.handling_signals():
+            signal.raise_signal(signal.SIGHUP)
+        assert not interrupt.event.is_set()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_nobody_asked_to_stop() -> None:
     Interrupt().stop_if_asked()
 
