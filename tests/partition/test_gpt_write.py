@@ -114,7 +114,14 @@ class TestWhatIsTouched:
             allowed.update(range(entry + 48, entry + 56))
             allowed.update(range(lba * 512 + 16, lba * 512 + 20))
             allowed.update(range(lba * 512 + 88, lba * 512 + 92))
-        changed = {place for place in range(len(disk)) if disk[place] != before[place]}
+        changed = {
+            place
+            for sector in range(0, len(disk), 512)
+            if disk[sector : sector + 512] != before[sector : sector + 512]
+            for place in range(sector, sector + 512)
+            if disk[place] != before[place]
+        }
+        assert changed
         assert changed <= allowed
         primary = field(disk, 1, "entries_lba") * 512 + 4 * 128
         assert disk[primary + 48 : primary + 56] == bytes.fromhex("1032547698badcfe")
