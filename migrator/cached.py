@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from migrator import data_migration
 from migrator.carry import Program
-from migrator.decompression import decompress
+from migrator.decompression import Decompressor
 from migrator.errors import CacheIncomplete, MigrationInvalid
 from updog.manifest import MANIFEST_NAME, Manifest
 
@@ -52,6 +52,7 @@ class Cache:
 
     repository: Repository
     directory: Path
+    decompressor: Decompressor = field(default_factory=Decompressor, repr=False, compare=False)
 
     def read(self, name: str) -> bytes:
         """Return a target's verified bytes.
@@ -91,14 +92,14 @@ class Cache:
         if not name.endswith(_COMPRESSED):
             raise MigrationInvalid(name, f"its name does not end in {_COMPRESSED}")
         if name.removesuffix(_COMPRESSED).endswith(_DATA):
-            return data_migration.parse(name, decompress(name, self.read(name)))
+            return data_migration.parse(name, self._content(name))
         # Programs may be large and many: each is checked now, so that a missing one is found
         # before anything runs, and read and checked again when its turn comes.
-        self._program(name)
-        return Program(name, functools.partial(self._program, name))
+        self._content(name)
+        return Program(name, functools.partial(self._content, name))
 
-    def _program(self, name: str) -> bytes:
-        return decompress(name, self.read(name))
+    def _content(self, name: str) -> bytes:
+        return self.decompressor.decompress(name, self.read(name))
 
 
 def open_cache(root: Path, metadata: Path, directory: Path) -> Cache:

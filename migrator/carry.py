@@ -61,11 +61,13 @@ def carry(state: State, route: Route, bodies: Mapping[str, Body], workshop: Work
     kept = _load_kept(state)
     kept.forget_touched(state)
     before = state.copy()
+    # What migrations lost that are not on this way: published ones may have been replaced since.
+    strangers = kept.strangers((name, leg.newer) for leg in route.legs for name in leg.names)
     for leg in route.legs:
         for name in leg.names:
             _log.info("migrating %s: %s", leg.direction.value, name)
             state = _run(state, leg, bodies[name], kept, workshop)
-        if leg.direction is Direction.BACKWARD:
+        if strangers and leg.direction is Direction.BACKWARD:
             kept.restore_above(state, leg.older)
     tree.check(state, unchanged=before)
     kept.remember_pending(state)

@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING
 
 from semver import Version
 
+from migrator import files
 from migrator.errors import ChainBroken
 from partition import durable
+from partition.errors import WriteFailed, reason
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -72,7 +74,7 @@ def base_of(datastore: Path) -> Path:
     or one of the copies.
     """
     path = Path(os.path.abspath(datastore))  # noqa: PTH100  without following the link
-    is_copy = (path / "live").is_dir()
+    is_copy = (path / files.LIVE).is_dir()
     if path.name != CURRENT and not is_copy and not path.is_symlink() and path.is_dir():
         return path
     return path.parent
@@ -100,8 +102,8 @@ def read(base: Path) -> Chain | None:
     if not os.path.lexists(start):
         for path in _children(base):
             if _MAJOR.fullmatch(path.name) and path.is_dir() and not (base / CREATING).exists():
-                reason = f"it is missing, although {path.name} leads to settings"
-                raise ChainBroken(str(start), reason)
+                why = f"it is missing, although {path.name} leads to settings"
+                raise ChainBroken(str(start), why)
         return None
     names = [CURRENT]
     while (base / names[-1]).is_symlink():
@@ -169,7 +171,14 @@ def collect(base: Path, versions: Collection[Version] | None, kernel: Kernel) ->
     for path in paths:
         copy = _COPY.fullmatch(path.name)
         if copy and _is_version(f"v{copy['version']}") and str(path) not in copies:
-            durable.remove_tree(path, kernel=kernel)
+            _remove(path, kernel)
+
+
+def _remove(copy: Path, kernel: Kernel) -> None:
+    try:
+        files.remove_copy(str(copy), kernel)
+    except OSError as error:
+        raise WriteFailed(copy, reason(error)) from error
 
 
 def _follow(base: Path, name: str) -> str:

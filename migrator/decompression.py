@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from migrator.errors import MigrationInvalid
-from updog.decoder import Decoder
+from updog.decoder import PIECE_SIZE, Decoder
 from updog.errors import StreamInvalid
 from updog.lz4block import HISTORY_SIZE, Memory
 from updog.lz4frame import Scanner
@@ -12,47 +12,43 @@ from updog.lz4frame import Scanner
 MAX_BYTES = 256 << 20
 
 
-def decompress(name: str, data: bytes, *, max_bytes: int = MAX_BYTES) -> bytes:
-    """Return what an LZ4 stream holds, having seen its end.
+class Decompressor:
+    """Decodes one target after the other, in the same memory.
 
-    Raises:
-        MigrationInvalid: Not LZ4 to the last byte, or larger than `max_bytes` once decoded.
+    Args:
+        max_bytes: What decodes to more is refused.
     """
-    if not data:
-        raise MigrationInvalid(name, "it is empty")
-    source, pieces = Memory(len(data)), _Pieces(name, max_bytes)
-    source.view[:] = data
-    scanner = Scanner(name)
-    decoder = Decoder(name, lambda: Memory(HISTORY_SIZE), pieces.take, pieces.announced)
-    try:
-        scan = scanner.scan(source.view)
-        scanner.finish(len(data) - scan.consumed)
-        decoder.feed(source, scan.events)
-        decoder.flush()
-    except StreamInvalid as error:
-        raise MigrationInvalid(name, error.reason) from error
-    return b"".join(pieces.found)
 
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._source = Memory(1 << 16)
+        self._piece = Memory(HISTORY_SIZE + PIECE_SIZE)
 
-class _Pieces:
-    """Collects what is decoded, up to a limit."""
+    def decompress(self, name: str, data: bytes) -> bytes:
+        """Return what an LZ4 stream holds, having seen its end.
 
-    def __init__(self, name: str, max_bytes: int) -> None:
-        self.found: list[bytes] = []
-        self._name = name
-        self._left = self._max = max_bytes
+        Raises:
+            MigrationInvalid: Not LZ4 to the last byte, or too large once decoded.
+        """
+        self._source.ensure(len(data))
+        self._source.view[: len(data)] = data
+        pieces: list[bytes] = []
 
-    def take(self, memory: Memory, length: int) -> None:
-        """Keep a piece."""
-        self._left -= length
-        self._check(self._left)
-        self.found.append(bytes(memory.view[HISTORY_SIZE : HISTORY_SIZE + length]))
+        def check(total: int) -> None:
+            if total > self._max_bytes:
+                reason = f"decompressed it is larger than {self._max_bytes} bytes"
+                raise MigrationInvalid(name, reason)
 
-    def announced(self, length: int) -> None:
-        """Refuse before decoding what says that it is too long."""
-        self._check(self._max - length)
+        def keep(memory: Memory, length: int) -> None:
+            pieces.append(bytes(memory.view[HISTORY_SIZE : HISTORY_SIZE + length]))
+            check(sum(map(len, pieces)))
 
-    def _check(self, left: int) -> None:
-        if left < 0:
-            reason = f"decompressed it is larger than {self._max} bytes"
-            raise MigrationInvalid(self._name, reason)
+        scanner, decoder = Scanner(name), Decoder(name, lambda: self._piece, keep, check)
+        try:
+            scan = scanner.scan(self._source.view[: len(data)])
+            scanner.finish(len(data) - scan.consumed)
+            decoder.feed(self._source, scan.events)
+            decoder.flush()
+        except StreamInvalid as error:
+            raise MigrationInvalid(name, error.reason) from error
+        return b"".join(pieces)

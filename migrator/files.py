@@ -54,6 +54,16 @@ class Writer(Protocol):
         """Make one directory."""
 
 
+class Remover(Protocol):
+    """The part of `partition.kernel.Kernel` that removes one."""
+
+    def unlink(self, path: str) -> None:
+        """Remove a name that is not a directory."""
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory."""
+
+
 class PlainWriter:
     """A Writer for a copy that will be read at once and thrown away: nothing has to last."""
 
@@ -113,6 +123,22 @@ def write_copy(path: Path, state: State, writer: Writer) -> None:
         _write_tree(f"{top}/{PENDING}/{keys.encode(transaction)}", tree, writer)
     if state.kept is not None:
         _write_file(f"{top}/{KEPT}", state.kept, writer)
+
+
+def remove_copy(path: str, remover: Remover) -> None:
+    """Remove a copy and whatever is in it; links are removed, not followed.
+
+    Raises:
+        OSError: As the system refused; part of it may be gone.
+    """
+    with os.scandir(path) as entries:
+        children = list(entries)
+    for entry in children:
+        if entry.is_dir(follow_symlinks=False):
+            remove_copy(entry.path, remover)
+        else:
+            remover.unlink(entry.path)
+    remover.rmdir(path)
 
 
 def paths(tree: Tree) -> Iterator[tuple[str, str]]:

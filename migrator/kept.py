@@ -144,9 +144,14 @@ class Kept:
         if entry.trees:
             self.entries.append(entry)
 
+    def strangers(self, migrations: Iterable[tuple[str, Version]]) -> bool:
+        """Say whether anything is kept of other migrations than these, each with its version."""
+        known = {(name, str(newer)) for name, newer in migrations}
+        return any((entry.migration, str(entry.newer)) not in known for entry in self.entries)
+
     def restore(self, state: State, *, migration: str, newer: Version) -> None:
         """Apply and drop what this migration lost on its way to `newer`."""
-        self._restore(state, lambda entry: (entry.migration, entry.newer) == (migration, newer))
+        self._restore(state, lambda entry: entry.migration == migration and entry.newer == newer)
 
     def restore_above(self, state: State, reached: Version) -> None:
         """Apply and drop whatever was lost above the version that has been reached.
@@ -157,12 +162,16 @@ class Kept:
         self._restore(state, lambda entry: entry.older >= reached)
 
     def _restore(self, state: State, concerned: Callable[[Entry], bool]) -> None:
-        for entry in reversed([entry for entry in self.entries if concerned(entry)]):
+        left = []
+        for entry in reversed(self.entries):
+            if not concerned(entry):
+                left.append(entry)
+                continue
             for name, losses in entry.trees.items():
                 tree = state.live if name is None else state.pending.get(name)
                 if tree is not None:
                     _restore_tree(tree, losses)
-        self.entries = [entry for entry in self.entries if not concerned(entry)]
+        self.entries = left[::-1]
 
 
 def measure(tree: Tree, backward: Callable[[Tree], None]) -> Losses:

@@ -76,7 +76,9 @@ def find_route(migrations: Migrations, current: Version, wanted: Version) -> Rou
 
 
 def _leg(step: Step) -> Leg:
-    older, newer = sorted((step.from_version, step.to_version))
+    older, newer = step.from_version, step.to_version
+    if step.direction is Direction.BACKWARD:
+        older, newer = newer, older
     return Leg(older, newer, step.direction, step.names)
 
 

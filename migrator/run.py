@@ -179,10 +179,10 @@ def _clear(setting: Setting) -> None:
 def _migrated(setting: Setting, current: Chain, route: Route, bodies: Mapping[str, Body]) -> str:
     """Carry the settings and write them; return the new copy's name."""
     before = files.read_copy(current.path)
-    runs_programs = any(isinstance(body, Program) for body in bodies.values())
-    # The new copy; with executables, also what one of them reads and what it writes.
-    needed_copies = 3 if runs_programs else 1
-    copies.check_space(setting.base, before, setting.space, count=needed_copies)
+    if any(isinstance(body, Program) for body in bodies.values()):
+        # What one of them reads, what it writes, and the new copy. Without executables nothing is
+        # written before the new copy, and its room is looked for then.
+        copies.check_space(setting.base, before, setting.space, count=3)
     after = _carried(setting, before, route, bodies, setting.base)
     if setting.schema is not None:
         schema.check(after, setting.schema)

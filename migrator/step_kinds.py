@@ -39,7 +39,7 @@ def parse_step(table: Table, helpers: Mapping[str, Helper]) -> Step:
     kind = _kind(fields.string("kind"))
     only = fields.string("only", "both")
     items = fields.items()
-    step = _KINDS[kind](items, helpers)
+    step = KINDS[kind](items, helpers)
     for each in (fields, *items):
         each.finish()
     if only == "both":
@@ -54,10 +54,10 @@ def _kind(text: str) -> str:
     kebab = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", text).replace("_", "-").lower()
     kebab = kebab.removesuffix("-migration")
     kebab = _ALIASES.get(kebab, kebab)
-    for kind in _KINDS:
+    for kind in KINDS:
         if kebab in {kind, kind.removesuffix("s"), kind.removesuffix("es"), f"{kind}s"}:
             return kind
-    raise ValueError(f"there is no such kind; known are {', '.join(_KINDS)}")
+    raise ValueError(f"there is no such kind; known are {', '.join(KINDS)}")
 
 
 def _settings(items: list[Fields]) -> tuple[str, ...]:
@@ -179,7 +179,7 @@ _ALIASES = {
     "replace-string-lists": "replace-lists",
 }
 
-_KINDS: Mapping[str, Callable[[list[Fields], Mapping[str, Helper]], Step]] = {
+KINDS: Mapping[str, Callable[[list[Fields], Mapping[str, Helper]], Step]] = {
     "add-settings": lambda items, _: steps.AddSettings(_settings(items)),
     "add-prefixes": lambda items, _: steps.AddPrefixes(_prefixes(items)),
     "add-prefix-suffix": lambda items, _: steps.AddPrefixSuffix(_patterns(items)),

@@ -24,7 +24,7 @@ from semver import Version
 from migrator import data_migration, keys, metadata_steps, pack, steps
 from migrator.carry import Program, carry
 from migrator.data_migration import DataMigration
-from migrator.decompression import decompress
+from migrator.decompression import Decompressor
 from migrator.errors import MigrationInvalid
 from migrator.plan import Change, Leg, Route, changes
 from migrator.workshop import Workshop
@@ -71,7 +71,7 @@ def load(path: Path) -> Body:
         raise MigrationInvalid(path.name, f"cannot read it: {error.strerror}") from error
     name = path.name
     if name.endswith(_LZ4):
-        content = decompress(name, content)
+        content = Decompressor().decompress(name, content)
         name = name.removesuffix(_LZ4)
     if name.endswith(".toml"):
         return data_migration.parse(path.name, content)

@@ -352,7 +352,7 @@ BAD: dict[str, tuple[Callable[[Host], object], str]] = {
         "refusing to go from 1.0.0 to 2.0.0-rc.1+b7",
     ),
     "no LZ4": (replaced(REMOVE, compressed=False), "not an LZ4 frame"),
-    "nothing at all": (replaced(b"", compressed=False), "it is empty"),
+    "nothing at all": (replaced(b"", compressed=False), "it holds no LZ4 frame"),
     "half an LZ4 frame": (
         replaced(lz4.frame.compress(REMOVE.encode())[:-6], compressed=False),
         "in the middle of an LZ4 frame",
