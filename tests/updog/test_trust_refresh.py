@@ -272,7 +272,7 @@ def test_an_older_root_that_did_not_lead_here_is_left_out(
     with caplog.at_level(logging.WARNING):
         files = host.refresh().metadata_files()
     assert "1.root.json" not in files
-    assert "root 1 is not what came before" in caplog.text
+    assert "root 1 is not what came before 2" in caplog.text
 
 
 def test_an_older_root_with_another_version_is_left_out(host: Host) -> None:
@@ -281,6 +281,34 @@ def test_an_older_root_with_another_version_is_left_out(host: Host) -> None:
     host.shipped = host.repository.files["3.root.json"]
     host.transport.answers["2.root.json"] = host.repository.shipped_root
     assert "2.root.json" not in host.refresh().metadata_files()
+
+
+def test_the_chain_of_roots_has_no_gap(host: Host) -> None:
+    """The host knew roots 1 and 2 when its new image brought root 5 along."""
+    host.repository.publish("root")
+    host.refresh()
+    for _ in range(3):
+        host.repository.publish("root")
+    host.shipped = host.repository.files["5.root.json"]
+    trusted = host.refresh()
+    files = trusted.metadata_files()
+    for version in range(1, 6):
+        assert files[f"{version}.root.json"] == host.repository.files[f"{version}.root.json"]
+    host.transport.requests.clear()
+    host.transport.answers["3.root.json"] = NotFound("3.root.json", "404 Not Found")
+    assert trusted.metadata_files() == files
+    assert host.refresh().metadata_files() == files
+
+
+def test_what_lies_below_a_gap_is_left_out(host: Host) -> None:
+    host.repository.publish("root")
+    host.refresh()
+    for _ in range(2):
+        host.repository.publish("root")
+    host.shipped = host.repository.files["4.root.json"]
+    del host.repository.files["3.root.json"]
+    roots = [name for name in host.refresh().metadata_files() if name.endswith("root.json")]
+    assert roots == ["4.root.json"]
 
 
 def test_a_refusal_of_an_older_root_is_an_error(host: Host) -> None:
