@@ -18,16 +18,15 @@ words.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from updog.versions import is_exactly
 from updog.waves import ready_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from updog.attempts import Failure
     from updog.manifest import Manifest, Update
@@ -119,6 +118,9 @@ class Choice:
         return tuple(each.update for each in self.findings if each.is_candidate)
 
 
+_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
+
+
 def choose(manifest: Manifest, wish: Wish) -> Choice:
     """Choose the update to take now, if there is one."""
     findings: list[Finding] = []
@@ -127,7 +129,7 @@ def choose(manifest: Manifest, wish: Wish) -> Choice:
     for update in sorted(manifest.updates, key=lambda each: each.version, reverse=True):
         ready = ready_at(update.waves, wish.seed)
         if ready is not None:
-            ready += wish.delay
+            ready = min(ready, _END_OF_TIME - wish.delay) + wish.delay
         obstacles = _obstacles(update, ready, wish)
         if not obstacles and chosen:
             obstacles = (Obstacle.SUPERSEDED,)

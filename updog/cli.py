@@ -14,6 +14,7 @@ from signpost.cli_support import (
     echo_json,
     json_option,
     json_wanted,
+    printable,
     verbose_option,
     version_option,
 )
@@ -88,7 +89,7 @@ def cli(
         paths = Paths(root.absolute(), config)
         active = Slot(active_set) if active_set else None
         ctx.obj = Host.read(paths, os_disk=os_disk, active=active)
-    interrupt = Interrupt()
+    interrupt = Interrupt(f"running {ctx.invoked_subcommand}")
     ctx.with_resource(interrupt.handling_signals())
     ctx.obj = App(ctx.obj, interrupt)
 
@@ -210,7 +211,7 @@ def status(app: App) -> None:
     if json_wanted():
         echo_json(report.to_json())
     else:
-        click.echo("\n".join(report.lines()))
+        click.echo("\n".join(map(printable, report.lines())))
 
 
 def _transport(env: Environment, bundle: Path | None) -> Transport:
@@ -230,11 +231,9 @@ def _print_choice(choice: Choice, *, show_all: bool, explain: bool) -> None:
 
     updates = choice.candidates if show_all else tuple(filter(None, [choice.update]))
     if not json_wanted():
-        for line in (
-            *(update.label for update in updates),
-            *(words.lines(choice) if explain else ()),
-        ):
-            click.echo(line)
+        told = words.lines(choice) if explain else ()
+        for line in (*(update.label for update in updates), *told):
+            click.echo(printable(line))
     elif explain:
         echo_json(words.to_json(choice))
     elif show_all or updates:
@@ -278,7 +277,7 @@ def _run_update(
 def _print_outcome(outcome: Outcome) -> None:
     """Print what was done on stdout; that nothing was, on stderr."""
     if outcome.note:
-        click.echo(outcome.note, err=True)
+        click.echo(printable(outcome.note), err=True)
     if outcome.update is None or not outcome.was_written:
         return
     if json_wanted():

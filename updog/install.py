@@ -110,13 +110,13 @@ def update(
     location = locate_disk(env)
     refuse_reboot_of_image(location, reboot=reboot)
     with only_updater(env):
-        _start(tools, "checking metadata")
-        repository = tools.refresh(env, tools.transport)
         with open_disk(env, location) as disk:
             staged = load_attempts(env.paths.attempts).staged
             evidence = evidence_of(env, disk, staged)
             pending = disk.state.upgrade_pending
         attempts = remember(env, lambda before: before.judge(evidence))
+        _start(tools, "checking metadata")
+        repository = tools.refresh(env, tools.transport)
         data = repository.read_target(MANIFEST_NAME, MAX_MANIFEST_BYTES)
         manifest, choice = choose_from(env, data, attempts, request, repository.now)
         if choice.update is None:

@@ -30,9 +30,9 @@ class Interrupt:
         doing: What the run is doing, for the message.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, doing: str = "starting") -> None:
         self.event = threading.Event()
-        self.doing = "starting"
+        self.doing = doing
         self._deferred = 0
 
     @contextmanager

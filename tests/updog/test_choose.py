@@ -119,6 +119,15 @@ def test_a_delay_adds_to_the_turn() -> None:
     assert chosen(offers, wish(delay=timedelta(hours=24))) == "1.3.0"
 
 
+def test_a_delay_beyond_the_calendar_is_never() -> None:
+    choice = choose(
+        Manifest((offer("1.3.0", waves={0: "9999-12-31T23:00:00Z"}),)),
+        wish(delay=timedelta(hours=2)),
+    )
+    assert choice.update is None
+    assert choice.findings[0].ready_at == datetime.max.replace(tzinfo=UTC)
+
+
 def test_a_named_image_is_taken_whatever_stands_in_its_way() -> None:
     """Not its turn, another lock, older than what runs, failed before: the operator knows."""
     offers = [offer("1.3.0"), offer("0.9.0", waves=TOMORROW)]

@@ -318,6 +318,19 @@ def test_status_before_and_after(desk: Desk) -> None:
     assert "1.1.0: it failed to boot once" in desk.run("check-update", code=3).stderr
 
 
+def test_words_from_outside_cannot_steer_the_terminal(desk: Desk) -> None:
+    desk.run("update")
+    bootloader.boot(desk.host.disk)
+    problems = desk.host.paths.root / "run/signpost/boot-problems"
+    problems.parent.mkdir()
+    problems.write_text("set B does not start: \x1b[2J gone\n")
+    for result in (
+        desk.run("check-update", "--explain", code=3), desk.run("update"), desk.run("status"),
+    ):  # fmt: skip
+        assert "\x1b" not in result.output
+        assert "\\x1b[2J gone" in result.output
+
+
 def test_status_works_without_disk_and_configuration(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["--root", str(tmp_path), "status"])
     assert (result.exit_code, result.stdout) == (0, "Update: none running\nStaged: nothing\n")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from partition.errors import LockHeld, WriteFailed
+from partition.errors import InvalidTable, LockHeld, WriteFailed
 from signpost.device import BootDisk
 from signpost.errors import ActiveNotConfirmed, NoInactiveSet, NotMarkedValid, NoUpgradePending
 from signpost.layout import Slot
@@ -368,6 +368,16 @@ def test_an_unconfirmed_system_does_not_give_up_the_other_one(
     assert caught.value.hint is not None
     assert "mark-successful-boot" in caught.value.hint
     assert untouched(host) == before
+
+
+def test_a_disk_that_is_none_of_ours_is_refused_before_the_network(
+    host: Host, repository: Repository
+) -> None:
+    host.disk.write_bytes(bytes(1 << 20))
+    run = Run(host, repository)
+    with pytest.raises(InvalidTable):
+        run.update()
+    assert run.refreshed == 0
 
 
 def test_one_set_cannot_be_updated(host: Host, repository: Repository) -> None:
