@@ -27,6 +27,18 @@ if TYPE_CHECKING:
     from partition.region import Region
 
 
+def require_room(region: Region, length_bytes: int) -> None:
+    """Refuse, before anything is written, an image of this length that cannot fit.
+
+    Raises:
+        DeviceTooSmall: The region is smaller.
+    """
+    if length_bytes > region.length_bytes:
+        raise DeviceTooSmall(
+            region.label, capacity_bytes=region.length_bytes, needed_bytes=length_bytes
+        )
+
+
 class RegionWriter:
     """One partition, open for writing from a given byte on.
 
@@ -84,19 +96,6 @@ class RegionWriter:
     ) -> None:
         self.close()
 
-    def require_room(self, length_bytes: int) -> None:
-        """Refuse, before anything is written, an image of this length that cannot fit.
-
-        Raises:
-            DeviceTooSmall: The region is smaller.
-        """
-        if length_bytes > self.region.length_bytes:
-            raise DeviceTooSmall(
-                self.region.label,
-                capacity_bytes=self.region.length_bytes,
-                needed_bytes=length_bytes,
-            )
-
     def write(self, data: memoryview) -> None:
         """Write at `position` and move it on.
 
@@ -107,7 +106,7 @@ class RegionWriter:
             DeviceTooSmall: It would pass the end of the region; none of `data` is written.
             WriteFailed: The kernel refused.
         """
-        self.require_room(self.position + len(data))
+        require_room(self.region, self.position + len(data))
         whole = len(data) - len(data) % ALIGNMENT if self.position % ALIGNMENT == 0 else 0
         try:
             self._write(data[:whole], direct=self._can_direct)

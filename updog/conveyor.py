@@ -120,8 +120,9 @@ class Conveyor:
             for thread in self._threads:
                 thread.start()
                 started.append(thread)
-            while not self.stopped and not self._all_ended.wait(_TICK_SECONDS):
+            while not self.stopped and not self._all_ended.is_set():
                 tick()
+                self._all_ended.wait(_TICK_SECONDS)
         except BaseException as error:  # noqa: BLE001 (raised again below, after the threads ended)
             self.stop(error)
         finally:

@@ -19,6 +19,7 @@ it, so the update as a whole is not slowed by as much as can be measured.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -95,7 +96,7 @@ class Entry:
 
 
 class Journal:
-    """The journal file.
+    """The journal file. Safe to use from several threads.
 
     Args:
         path: Where it is kept; the directory must exist by the first `record`.
@@ -117,6 +118,7 @@ class Journal:
         self._kernel = kernel
         self._clock = clock
         self._not_before = clock()
+        self._lock = threading.Lock()
         self._images = self._read()
 
     def find(self, part: str, target: Target, region: Region) -> Entry | None:
@@ -135,7 +137,7 @@ class Journal:
 
         A file that cannot be written is no reason to fail an update: there is a line in the log.
         """
-        self._images[part] = {
+        kept = {
             "identity": _identity(target, region),
             "validator": entry.validator,
             "complete": entry.complete,
@@ -153,13 +155,16 @@ class Journal:
             },
             "spans": [[span.start, span.stop, span.sha256] for span in entry.spans],
         }
-        if entry.complete or self._clock() >= self._not_before:
-            self._write()
+        with self._lock:
+            self._images[part] = kept
+            if entry.complete or self._clock() >= self._not_before:
+                self._write()
 
     def forget(self, part: str) -> None:
         """Drop an image's entry: what it describes turned out wrong."""
-        if self._images.pop(part, None) is not None:
-            self._write()
+        with self._lock:
+            if self._images.pop(part, None) is not None:
+                self._write()
 
     def clear(self) -> None:
         """Remove the file: the update it was about is over.
@@ -172,7 +177,8 @@ class Journal:
 
     def flush(self) -> None:
         """Write what `record` was given, due or not."""
-        self._write()
+        with self._lock:
+            self._write()
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:

@@ -1,10 +1,7 @@
-"""One image on its way from the repository to its partition.
+"""Images on their way from the repository to their partitions, one after the other.
 
-The stages, each a thread of its own, and what goes between them:
-
-    receive -> hash -> decode -> write -> flush -> check
-       ^                 |  ^       |
-       +-- memory back --+  +-------+
+Each stage is a thread of its own that takes image after image; so the next image is received while
+the last one is still being written and checked.
 
 - receive: bytes from the transport into memory that goes round, cut where LZ4 blocks end, so that a
   block lies in one piece and is never copied; counts them against the target's length.
@@ -14,27 +11,36 @@ The stages, each a thread of its own, and what goes between them:
 - flush: makes what was written last, and saves how far that is.
 - check: reads it back from the device (`updog.readback`).
 
-A stage that has seen the end, and found all well, passes the end on; so the image is good exactly
-when `check` has ended without an error. Where the download breaks off, that is passed on too, and
-ends in `flush`: everything received until then is on the partition, and saved. All heavy calls
-(socket, digest, LZ4, disk) release the interpreter lock, so the stages run side by side. Memory:
-`Buffers`, however large the image is.
+A stage that has seen the end of an image, and found all well, passes the end on; so an image is
+good exactly when `check` has come to its end. Where the download breaks off, that is passed on too,
+and ends in `flush`: everything received until then is on the partition, and saved.
+
+All heavy calls (socket, digest, LZ4, disk) release the interpreter lock, so the stages run side by
+side. What lies between them, and how much memory that takes, is in `updog.line`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Protocol
 
-from updog.conveyor import Belt, Conveyor
-from updog.decoder import PIECE_SIZE, Decoder
-from updog.digests import known_digests, open_digest
-from updog.errors import CannotResume, DownloadFailed, StreamInvalid
+from updog.conveyor import Belt, Stopped
+from updog.decoder import Decoder
+from updog.digests import Digest, known_digests, open_digest
+from updog.errors import (
+    CannotResume,
+    DownloadFailed,
+    ImageMismatch,
+    Interrupted,
+    StreamInvalid,
+)
 from updog.journal import Mark, Span
-from updog.lz4block import HISTORY_SIZE, Memory
-from updog.lz4frame import Event, Scanner
+from updog.line import End, Line, Piece, Received, Written
+from updog.lz4block import HISTORY_SIZE
+from updog.lz4frame import Scanner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,9 +50,6 @@ if TYPE_CHECKING:
     from updog.targets import Target
     from updog.transport import Source
 
-_RECEIVED_STOCK: Final = 4
-_DECODED_STOCK: Final = 3
-
 _READ_SIZE: Final = 1 << 20
 _LOOKAHEAD: Final = 4  # the size of the next block, read along with this one
 _SPAN_SIZE: Final = 16 << 20
@@ -54,184 +57,142 @@ _SPAN_SIZE: Final = 16 << 20
 _SPAN_SECONDS: Final = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Received:
-    """Memory that starts with whole units of the LZ4 format.
+class Plan(Protocol):
+    """What a stream has to know of its image. Each call comes from the stage that needs it."""
 
-    Attributes:
-        memory: Goes back to the stock after decoding.
-        length: How much of it the units take up.
-        events: The blocks in it, and what is between them.
-        end: The place right after it; `written_bytes` and `produced` are for the decoder to fill
-            in.
-    """
+    @property
+    def target(self) -> Target:
+        """What verified metadata says of it."""
 
-    memory: Memory
-    length: int
-    events: list[Event]
-    end: Mark
+    @property
+    def start(self) -> Mark:
+        """Where an earlier run stopped."""
 
+    @property
+    def wants_digests(self) -> bool:
+        """Whether the checker compares with digests of what was written."""
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Decoded bytes, from `HISTORY_SIZE` on in memory that goes back after writing."""
+    def open_source(self) -> Source:
+        """Its bytes, from `start` on."""
 
-    memory: Memory
-    length: int
+    def cut_off(self) -> None:
+        """End a call of `open_source` in another thread; there will be none after it."""
 
+    def history(self) -> bytes:
+        """The last bytes before `start` that the next LZ4 block may refer to."""
 
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """A span that was written, and the mark at its end."""
+    def require_room(self, length_bytes: int) -> None:
+        """Refuse an image of this length if its partition is smaller."""
 
-    mark: Mark
-    span: Span
+    def open_writer(self) -> RegionWriter:
+        """Its partition, at `start`; refuses an image that is known not to fit."""
 
+    def open_checker(self) -> Checker:
+        """What looks at its partition."""
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """Nothing follows. Passed on by each stage that has seen it and found all well.
+    def save(self, mark: Mark, spans: Sequence[Span]) -> None:
+        """Everything before `mark` is on the medium; `spans` were flushed by this stream."""
 
-    Attributes:
-        error: The download was broken off here. What came before it is written, flushed and saved
-            all the same, so that the next run can go on from there.
-    """
-
-    error: Exception | None = None
-
-
-class Buffers:
-    """The memory that goes round; for one stream after the other.
-
-    Attributes:
-        received: Compressed data.
-        decoded: Pieces of the image, with room for history in front.
-    """
-
-    def __init__(self) -> None:
-        self.received = [Memory(PIECE_SIZE) for _ in range(_RECEIVED_STOCK)]
-        self.decoded = [Memory(HISTORY_SIZE + PIECE_SIZE) for _ in range(_DECODED_STOCK)]
+    def finished(self, mark: Mark, spans: Sequence[Span]) -> None:
+        """All of it was received, written, flushed, read back and found right."""
 
 
 class ImageStream:
-    """Move one image; used once.
+    """Moves one image; used once. Each method but `break_off` is a stage.
 
     Args:
-        target: What verified metadata says of it.
-        source: Its bytes, from `start.received_bytes` on.
-        writer: Its partition, open at `start.written_bytes`.
-        checker: Looks at what was written.
-        buffers: Not used by anybody else meanwhile.
-        start: Where an earlier run stopped.
-        history: The last bytes written before `start`, for linked blocks.
-        save: Called by the flush stage, with a mark before which everything is on the medium, and
-            the spans flushed by this stream.
+        plan: What to move, and where.
+        line: Shared with the streams before and after.
 
     Attributes:
-        received_bytes: So far, those of the earlier run included.
-        end: The mark at the end of the last span.
-        spans: Written so far.
+        received_bytes: So far, those of earlier runs included.
+        is_worthless: What there is of the image must not be gone on with.
+
+    Raises:
+        StreamInvalid: No digest of the target is known here.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        source: Source,
-        writer: RegionWriter,
-        checker: Checker,
-        buffers: Buffers,
-        *,
-        start: Mark,
-        history: bytes,
-        save: Callable[[Mark, Sequence[Span]], None],
-    ) -> None:
-        self.received_bytes = start.received_bytes
-        self.end = self._mark = start
-        self.spans: list[Span] = []
-        self._span_digest = hashlib.sha256()
-        self._span_sha256 = ""
-        self._target = target
-        self._source = source
-        self._writer = writer
-        self._checker = checker
-        self._start = start
-        self._save = save
+    def __init__(self, plan: Plan, line: Line) -> None:
+        self.plan = plan
+        self.received_bytes = plan.start.received_bytes
+        self.is_worthless = False
+        self._target = plan.target
+        self._line = line
+        self._source: Source | None = None
+        self._is_opening = False
         self._broken: Exception | None = None
-        self._digests = {
-            name: open_digest(name, start.digests.get(name))
-            for name in known_digests(target.hashes)
+        self._writer: RegionWriter | None = None
+        # Of what was written: the last mark, the end of the last span, and all spans.
+        self._mark = self._span_end = plan.start
+        self._span_digest = hashlib.sha256()
+        self._spans: list[Span] = []
+        self._digests: dict[str, Digest] = {
+            name: open_digest(name, plan.start.digests.get(name))
+            for name in known_digests(self._target.hashes)
         }
         if not self._digests:
-            listed = ", ".join(sorted(target.hashes))
-            raise StreamInvalid(target.name, f"its metadata lists no digest known here: {listed}")
-        self._conveyor = conveyor = Conveyor()
-        self._free_received = conveyor.belt(buffers.received)
-        self._received: Belt[_Received | _End] = conveyor.belt()
-        self._hashed: Belt[_Received | _End] = conveyor.belt()
-        self._free_decoded = conveyor.belt(buffers.decoded)
-        self._decoded: Belt[_Piece | Mark | _End] = conveyor.belt()
-        self._written: Belt[_Written | _End] = conveyor.belt()
-        self._flushed: Belt[Span | _End] = conveyor.belt()
-        self._decoder = Decoder(
-            target.name,
-            self._free_decoded.get,
-            lambda memory, length: self._decoded.put(_Piece(memory, length)),
-            writer.require_room,
-            total=start.written_bytes,
-            frame=start.position.frame,
-            produced=start.produced,
-            history=history,
-        )
+            listed = ", ".join(sorted(self._target.hashes))
+            raise self._invalid(f"its metadata lists no digest known here: {listed}")
 
-    def run(self, tick: Callable[[], None]) -> None:
-        """Move all of it, check it, and return when it is flushed, read back and found right.
+    @property
+    def has_begun(self) -> bool:
+        """Whether something of it was received."""
+        return self.received_bytes > self.plan.start.received_bytes
 
-        Args:
-            tick: Called in this thread some twenty times a second; may raise, or call `break_off`.
-
-        Raises:
-            StreamInvalid: What was received is not the target.
-            ImageMismatch: What was read back is not what it has to be.
-            DownloadFailed, PartitionError: As source, writer and checker say.
-        """
-        conveyor = self._conveyor
-        conveyor.stage("receive", self._receive)
-        conveyor.stage("hash", self._hash)
-        conveyor.stage("decode", self._decode)
-        conveyor.stage("write", self._write)
-        conveyor.stage("flush", self._flush)
-        conveyor.stage("check", self._check)
-        conveyor.run(tick, self._source.close)
+    def _invalid(self, why: str) -> StreamInvalid:
+        return StreamInvalid(self._target.name, why)
 
     def break_off(self, error: Exception) -> None:
-        """Receive no more; `run` will raise this error, after saving what was received."""
-        self._broken = error
-        self._source.close()
+        """Receive no more, and have this error raised once what was received is saved."""
+        self._broken = self._broken or error
+        self.interrupt()
 
-    def _receive(self) -> None:
+    def interrupt(self) -> None:
+        """End a wait for the network, from another thread."""
+        if self._source is not None:
+            self._source.close()
+        elif self._is_opening:
+            self.plan.cut_off()
+
+    def close(self) -> None:
+        """Let go of what a stage that was stopped left open."""
+        if self._source is not None:
+            self._source.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    # receive
+
+    def receive(self) -> None:
+        """Pass on whole units of the LZ4 format, then the end."""
+        end = End()
         try:
             self._receive_all()
         except CannotResume:
-            raise  # what was received is worth nothing any more
-        except DownloadFailed as error:
-            self._received.put(_End(self._broken or error))
-        else:
-            self._received.put(_End())
+            raise
+        except (DownloadFailed, Interrupted) as error:
+            end = End(self._broken or error)
+        _pass_on(end, self._line.received)
 
     def _receive_all(self) -> None:
-        scanner = Scanner(self._target.name, self._start.position)
-        received = self._start.received_bytes
+        self._stop_if_broken()
+        self._is_opening = True
+        try:
+            self._source = self.plan.open_source()
+        finally:
+            self._is_opening = False
+        scanner = Scanner(self._target.name, self.plan.start.position)
+        received = self.plan.start.received_bytes
         rest, needed = b"", 1
         ended = False
         while not ended:
-            memory = self._free_received.get()
+            memory = self._line.free_received.get()
             wanted = max(needed + _LOOKAHEAD, _READ_SIZE)
             memory.ensure(wanted)
             filled = len(rest)
             memory.view[:filled] = rest
             while filled < wanted and not ended:
-                if self._broken:
-                    raise DownloadFailed(self._target.name, "it was broken off")
+                self._stop_if_broken()
                 count = self._source.readinto(memory.view[filled:wanted])
                 filled += count
                 ended = not count
@@ -241,102 +202,188 @@ class ImageStream:
             rest, needed = bytes(memory.view[scan.consumed : filled]), scan.needed
             received += scan.consumed
             end = Mark(received_bytes=received, position=scanner.position)
-            self._received.put(_Received(memory, scan.consumed, scan.events, end))
+            self._line.received.put(Received(memory, scan.consumed, scan.events, end))
         if self.received_bytes != self._target.length_bytes:
-            raise StreamInvalid(
-                self._target.name,
-                f"it ends after {self.received_bytes} bytes, expected {self._target.length_bytes}",
+            raise self._invalid(
+                f"it ends after {self.received_bytes} bytes, expected {self._target.length_bytes}"
             )
         scanner.finish(len(rest))
+        self._source.close()
+
+    def _stop_if_broken(self) -> None:
+        if self._broken is not None:
+            raise self._broken
 
     def _count(self, count: int) -> None:
         self.received_bytes += count
         if self.received_bytes > self._target.length_bytes:
-            raise StreamInvalid(
-                self._target.name, f"it goes on after {self._target.length_bytes} bytes"
-            )
+            raise self._invalid(f"it goes on after {self._target.length_bytes} bytes")
 
-    def _hash(self) -> None:
-        while not isinstance(item := self._received.get(), _End):
+    # hash
+
+    def hash(self) -> None:
+        """Compute the digests; pass on what they were computed of, and their states."""
+        while isinstance(item := self._line.received.get(), Received):
             data = item.memory.view[: item.length]
             for digest in self._digests.values():
                 digest.update(data)
             states = {name: digest.state() for name, digest in self._digests.items()}
             known = {name: state for name, state in states.items() if state is not None}
-            self._hashed.put(replace(item, end=replace(item.end, digests=known)))
+            self._line.hashed.put(replace(item, end=replace(item.end, digests=known)))
         if not item.error:
             self._compare_digests()
-        self._hashed.put(item)
+        _pass_on(item, self._line.hashed)
 
     def _compare_digests(self) -> None:
         for name, expected in known_digests(self._target.hashes).items():
             actual = self._digests[name].hexdigest()
             if actual != expected:
-                raise StreamInvalid(
-                    self._target.name, f"its {name} digest is {actual}, expected {expected}"
-                )
+                raise self._invalid(f"its {name} digest is {actual}, expected {expected}")
 
-    def _decode(self) -> None:
-        decoder = self._decoder
-        while not isinstance(item := self._hashed.get(), _End):
+    # decode
+
+    def decode(self) -> None:
+        """Pass on decoded pieces, and a mark behind the last piece of what came in."""
+        line, start = self._line, self.plan.start
+        decoder = Decoder(
+            self._target.name,
+            line.free_decoded.get,
+            lambda memory, length: line.decoded.put(Piece(memory, length)),
+            self.plan.require_room,
+            total=start.written_bytes,
+            frame=start.position.frame,
+            produced=start.produced,
+            history=self.plan.history(),
+        )
+        while isinstance(item := line.hashed.get(), Received):
             decoder.feed(item.memory, item.events)
             decoder.flush()
-            self._free_received.put(item.memory)
-            self._decoded.put(
-                replace(item.end, written_bytes=decoder.total, produced=decoder.produced)
-            )
+            line.free_received.put(item.memory)
+            total, produced = decoder.total, decoder.produced
+            line.decoded.put(replace(item.end, written_bytes=total, produced=produced))
         if not decoder.total and not item.error:
-            raise StreamInvalid(self._target.name, "it decodes to nothing")
-        self._decoded.put(item)
+            raise self._invalid("it decodes to nothing")
+        _pass_on(item, line.decoded)
 
-    def _write(self) -> None:
+    # write
+
+    def write(self) -> None:
+        """Write, and pass on spans of a good size."""
+        line = self._line
+        line.closed.get()
+        writer = self._writer = self.plan.open_writer()
         span_began = time.monotonic()
-        while not isinstance(item := self._decoded.get(), _End):
-            if isinstance(item, _Piece):
+        while not isinstance(item := line.decoded.get(), End):
+            if isinstance(item, Piece):
                 data = item.memory.view[HISTORY_SIZE : HISTORY_SIZE + item.length]
-                self._writer.write(data)
-                if self._checker.wants_digests:
+                writer.write(data)
+                if self.plan.wants_digests:
                     self._span_digest.update(data)
-                self._free_decoded.put(item.memory)
+                line.free_decoded.put(item.memory)
                 continue
-            self._mark, self._span_sha256 = item, self._span_digest.hexdigest()
-            size, now = item.written_bytes - self.end.written_bytes, time.monotonic()
+            self._mark = item
+            size, now = item.written_bytes - self._span_end.written_bytes, time.monotonic()
             if size >= _SPAN_SIZE or (size and now - span_began >= _SPAN_SECONDS):
-                self._written.put(self._close_span())
+                self._close_span()
                 span_began = now
-        if self._mark.written_bytes > self.end.written_bytes:
-            self._written.put(self._close_span())
-        self.end = self._mark
-        self._written.put(item)
+        if self._mark.written_bytes > self._span_end.written_bytes:
+            self._close_span()
+        _pass_on(item, line.written)
 
-    def _close_span(self) -> _Written:
-        sha256 = self._span_sha256 if self._checker.wants_digests else None
-        span = Span(self.end.written_bytes, self._mark.written_bytes, sha256)
-        self.spans.append(span)
-        self.end = self._mark
-        self._span_digest = hashlib.sha256()
-        return _Written(self._mark, span)
+    def _close_span(self) -> None:
+        sha256 = self._span_digest.hexdigest() if self.plan.wants_digests else None
+        span = Span(self._span_end.written_bytes, self._mark.written_bytes, sha256)
+        self._line.written.put(Written(self._mark, span))
+        self._span_end, self._span_digest = self._mark, hashlib.sha256()
 
-    def _flush(self) -> None:
-        flushed: list[Span] = []
-        end: _End | None = None
+    # flush
+
+    def flush(self) -> None:
+        """Flush, save, and pass on what can be read back now."""
+        line, end = self._line, None
         while end is None:
-            # Whatever has come together meanwhile is flushed in one go.
-            items = [self._written.get(), *self._written.waiting()]
-            written = [item for item in items if isinstance(item, _Written)]
-            end = next((item for item in items if isinstance(item, _End)), None)
-            if not written:
+            # Whatever has come together meanwhile is flushed in one go. Nothing lies behind an
+            # end: the write stage waits until this image is closed.
+            items = [line.written.get(), *line.written.waiting()]
+            batch = [item for item in items if isinstance(item, Written)]
+            end = next((item for item in items if isinstance(item, End)), None)
+            if not batch or self._writer is None:
                 continue
             self._writer.flush()
-            flushed.extend(item.span for item in written)
-            self._save(written[-1].mark, flushed)
-            for item in written:
-                self._flushed.put(item.span)
+            self._spans += [written.span for written in batch]
+            self.plan.save(batch[-1].mark, self._spans)
+            for written in batch:
+                line.flushed.put(written.span)
         if end.error:
             raise end.error
-        self._flushed.put(end)
+        if self._writer is not None:
+            self._writer.close()
+        line.closed.put(end)
+        line.flushed.put(end)
 
-    def _check(self) -> None:
-        while not isinstance(span := self._flushed.get(), _End):
-            self._checker.check(span)
-        self._checker.finish(self.end.written_bytes)
+    # check
+
+    def check(self) -> None:
+        """Read back, and tell when all of it was found right."""
+        with closing(self.plan.open_checker()) as checker:
+            while isinstance(span := self._line.flushed.get(), Span):
+                checker.check(span)
+            checker.finish(self._mark.written_bytes)
+        self.plan.finished(self._mark, self._spans)
+
+
+def _pass_on(
+    end: End, belt: Belt[Received | End] | Belt[Piece | Mark | End] | Belt[Written | End]
+) -> None:
+    """Pass the end of an image on; after a break nothing follows."""
+    belt.put(end)
+    if end.error:
+        raise Stopped
+
+
+def run(streams: Sequence[ImageStream], line: Line, tick: Callable[[], None]) -> None:
+    """Move all images, in order; return when each is on its partition and was found right.
+
+    Args:
+        streams: On one line.
+        line: Used once.
+        tick: Called in this thread some twenty times a second; may raise, or call `break_off`.
+
+    Raises:
+        StreamInvalid: What was received is not the target.
+        ImageMismatch: What was read back is not what it has to be.
+        CannotResume: The server has another file by now. Start this image over.
+        DownloadFailed, PartitionError: As sources, writers and checkers say.
+    """
+
+    def stage(step: Callable[[ImageStream], None]) -> Callable[[], None]:
+        def work() -> None:
+            for stream in streams:
+                try:
+                    step(stream)
+                except (StreamInvalid, ImageMismatch, CannotResume):
+                    stream.is_worthless = True
+                    raise
+
+        return work
+
+    conveyor = line.conveyor
+    for step in (
+        ImageStream.receive,
+        ImageStream.hash,
+        ImageStream.decode,
+        ImageStream.write,
+        ImageStream.flush,
+        ImageStream.check,
+    ):
+        conveyor.stage(step.__name__, stage(step))
+
+    def wake() -> None:
+        for stream in streams:
+            stream.interrupt()
+
+    try:
+        conveyor.run(tick, wake)
+    finally:
+        for stream in streams:
+            stream.close()

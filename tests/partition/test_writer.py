@@ -16,7 +16,7 @@ from partition.errors import DeviceBusy, DeviceNotFound, DeviceTooSmall, ReadFai
 from partition.kernel import Kernel, StrPath
 from partition.reader import RegionReader
 from partition.region import Region
-from partition.writer import RegionWriter
+from partition.writer import RegionWriter, require_room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -189,10 +189,9 @@ def test_writing_goes_on_in_the_middle(region: Region) -> None:
 
 
 def test_an_image_that_cannot_fit_is_refused_before_the_first_byte(region: Region) -> None:
-    with RegionWriter(region) as writer:
-        writer.require_room(2 * MIB)
-        with pytest.raises(DeviceTooSmall) as refused:
-            writer.require_room(2 * MIB + 1)
+    require_room(region, 2 * MIB)
+    with pytest.raises(DeviceTooSmall) as refused:
+        require_room(region, 2 * MIB + 1)
     assert (refused.value.capacity_bytes, refused.value.needed_bytes) == (2 * MIB, 2 * MIB + 1)
     expect_disk(region, b"")
 

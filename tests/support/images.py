@@ -125,6 +125,7 @@ class Files:
         portion: The most that one read returns.
         between: Called with the position before each read.
         open_sources: How many are open now.
+        cut_off: Whether it was closed.
     """
 
     paths: dict[str, Path]
@@ -138,6 +139,7 @@ class Files:
     between: Callable[[str, int], None] = lambda _name, _at: None
     stalled: threading.Event = field(default_factory=threading.Event)
     open_sources: int = 0
+    cut_off: bool = False
 
     def open_target(
         self, target: Target, *, start_bytes: int = 0, validator: str | None = None
@@ -148,6 +150,9 @@ class Files:
             if self.refuse_to_resume:
                 raise CannotResume(target.name, "no ranges here")
         return FileSource(self, target.name, start_bytes)
+
+    def close(self) -> None:
+        self.cut_off = True
 
 
 class FileSource:

@@ -304,12 +304,10 @@ class TestTooLarge:
 
     def test_a_root_image_by_its_hash_tree(self, update: Update, disk: Path) -> None:
         jobs = update.jobs(disk, root=23)
-        transport = update.transport()
         with pytest.raises(DeviceTooSmall) as refused:
-            install(jobs, transport)
+            install(jobs, update.transport())
         assert (refused.value.capacity_bytes, refused.value.needed_bytes) == (23 * MIB, 24 * MIB)
         assert self.partition_is_empty(jobs[1])
-        assert jobs[1].target.name not in [name for name, _ in transport.opened]
 
     def test_a_boot_image_by_its_lz4_header(self, update: Update, disk: Path) -> None:
         sized = lz4(update.images[Part.BOOT], "--content-size").read_bytes()
