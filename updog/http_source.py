@@ -1,17 +1,8 @@
-"""One file over HTTP: lengths, ranges, and going on where a connection broke.
+"""One file over HTTP: received piece by piece, and gone on with where a connection broke.
 
-Decides what of a server's answer is believed. Rules, each from RFC 9110:
-
-- An encoded body is refused: we asked for `identity`, and lengths would mean nothing (section 8.4).
-- The length that is told must be the one expected; a body that ends early is continued, one that
-  goes on is refused at the first byte too many.
-- A partial answer is taken only if it is a 206 whose `Content-Range` starts where we are and whose
-  total is the expected one (section 14.4), from the file that we began with: the request carries
-  `If-Range` where the server gave a strong ETag or an old enough date (section 13.1.5).
-- A server that answers 200 to a range request sends all of it again. If it names another file than
-  before, what we have is worthless and the caller must start over (`CannotResume`). If it names
-  the same one, or is silent, as many bytes as we have are read past: a target's digest covers the
-  whole either way. (Metadata has no digest in advance: there, silence means to start over.)
+What of an answer is believed is decided in `updog.http_answers`, how patient to be in
+`updog.retries`. Here the two are put to work: a body that ends early is continued, one that goes on
+is refused at the first byte too many.
 
 An answer that cannot be right is final when nothing was received yet, and one more failure after
 that: a bad gateway in the middle of a download is waited out, a wrong address is reported at once.
@@ -20,28 +11,24 @@ that: a bad gateway in the middle of a download is waited out, a wrong address i
 from __future__ import annotations
 
 import contextlib
-import http
 import http.client
-import re
 import threading
 import time
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from updog.errors import CannotResume, DownloadFailed, Forbidden, NotFound
-from updog.retries import TRANSIENT_STATUS, Broken, RateGuard, retry_after_seconds
+from updog.errors import CannotResume, DownloadFailed
+from updog.http_answers import Unsuitable, Wanted, judge
+from updog.retries import Broken, RateGuard
 from updog.transport import Fetched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from updog.addresses import Address
     from updog.http import Answer, HttpClient
+    from updog.http_answers import Accepted
     from updog.targets import Target
 
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
-# RFC 9110 section 8.8.2.2: a date is a strong validator once the file was left alone for so long.
-_DATE_IS_STRONG_SECONDS = 60
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -213,101 +200,36 @@ class HttpSource:
             headers["If-None-Match" if by_tag else "If-Modified-Since"] = self._unless
         answer = self._client.get(self._address, self._path, headers, self._call)
         try:
-            self._judge(answer)
+            accepted = self._judge(answer)
         except (Broken, DownloadFailed):
             answer.close()
             raise
-        if self.not_modified:
+        if accepted.not_modified:
+            self.not_modified = True
             answer.release()
             return None
+        self._length_bytes = accepted.length_bytes
+        self._skip_bytes = accepted.skip_bytes
+        self.validator = accepted.validator
+        self.revalidator = accepted.revalidator or self.revalidator
         return answer
 
-    def _judge(self, answer: Answer) -> None:
-        """Accept an answer by its status and headers.
-
-        Raises:
-            Broken: Try again.
-            DownloadFailed: There is no point.
-        """
-        status = f"{answer.status} {answer.reason}".rstrip()
-        match answer.status:
-            case http.HTTPStatus.OK:
-                self._refuse_encoded(answer)
-                self._judge_whole(answer)
-            case http.HTTPStatus.PARTIAL_CONTENT if self._position:
-                self._refuse_encoded(answer)
-                self._judge_part(answer)
-            case http.HTTPStatus.NOT_MODIFIED if self._unless is not None and not self._position:
-                self.not_modified = True
-            case http.HTTPStatus.NOT_FOUND:
-                raise NotFound(self.shown, status)
-            case http.HTTPStatus.FORBIDDEN:
-                raise Forbidden(self.shown, status)
-            case http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE if self._position:
-                total = answer.headers.get("Content-Range", "").removeprefix("bytes */")
-                if self._digest_is_known and total not in {"", str(self._length_bytes)}:
-                    raise DownloadFailed(self.shown, self._other_length(total))
-                raise CannotResume(self.shown, status)
-            case code if code in TRANSIENT_STATUS:
-                raise Broken(status, retry_after_seconds(answer.headers))
-            case _:
-                raise DownloadFailed(self.shown, status)
-
-    def _judge_whole(self, answer: Answer) -> None:
-        length = answer.body.length
-        if self._length_bytes is None and length is not None:
-            if length > self._max_bytes:
-                raise DownloadFailed(self.shown, self._too_long())
-            self._length_bytes = length
-        if length is not None and length != self._length_bytes:
-            kind = answer.headers.get("Content-Type", "")
-            self._refuse(self._other_length(f"{length}") + (f" ({kind})" if kind else ""))
-        validator = _strong_validator(answer.headers)
-        if self._position:
-            self._refuse_other_file(validator)
-            if not self._digest_is_known and (validator is None or self.validator is None):
-                raise CannotResume(self.shown, "the server sends it anew and does not identify it")
-            self._skip_bytes = self._position
-        else:
-            self.validator = validator
-            self.revalidator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-
-    def _judge_part(self, answer: Answer) -> None:
-        told = answer.headers.get("Content-Range", "")
-        match = _CONTENT_RANGE.fullmatch(told)
-        first, last, total = match.groups() if match else ("", "", "")
-        if self._length_bytes is None and total.isdecimal() and int(total) <= self._max_bytes:
-            self._length_bytes = int(total)
-        if (
-            self._length_bytes is None
-            or first != str(self._position)
-            or total not in {"*", str(self._length_bytes)}
-            or int(last) >= self._length_bytes
-            or answer.body.length not in {None, int(last) - self._position + 1}
-        ):
-            self._refuse(f"asked for bytes from {self._position}, got Content-Range {told!r}")
-        self._refuse_other_file(_strong_validator(answer.headers))
-
-    def _refuse_encoded(self, answer: Answer) -> None:
-        encoding = answer.headers.get("Content-Encoding", "identity")
-        transfer = answer.headers.get("Transfer-Encoding", "chunked")
-        if encoding.lower() != "identity":
-            self._refuse(f"the server sends it encoded as {encoding!r}, asked for as it is")
-        if transfer.lower() != "chunked":
-            self._refuse(f"the server sends it with Transfer-Encoding {transfer!r}")
-
-    def _refuse_other_file(self, validator: str | None) -> None:
-        ours = self.validator
-        if ours is None or validator is None or ours == validator:
-            return
-        # Two of a kind, tags or dates: a server in front of the same files may lack one of them.
-        if ours.startswith('"') == validator.startswith('"'):
-            raise CannotResume(self.shown, "the server has another file there by now")
-
-    def _refuse(self, reason: str) -> None:
-        if self._position == self._start_bytes:
-            raise DownloadFailed(self.shown, reason)
-        raise Broken(reason)
+    def _judge(self, answer: Answer) -> Accepted:
+        wanted = Wanted(
+            shown=self.shown,
+            position_bytes=self._position,
+            length_bytes=self._length_bytes,
+            max_bytes=self._max_bytes,
+            validator=self.validator,
+            unless=self._unless,
+            digest_is_known=self._digest_is_known,
+        )
+        try:
+            return judge(answer.status, answer.reason, answer.headers, answer.body.length, wanted)
+        except Unsuitable as error:
+            if self._position == self._start_bytes:
+                raise DownloadFailed(self.shown, str(error)) from error
+            raise Broken(str(error)) from error
 
     def _receive(self, answer: Answer, buffer: memoryview) -> int:
         """Receive once; 0 only where a file of unknown length ends.
@@ -362,9 +284,6 @@ class HttpSource:
         except OSError as error:
             raise Broken(error.strerror or "the connection broke") from error
 
-    def _other_length(self, told: str) -> str:
-        return f"the server has {told} bytes, expected {self._length_bytes}"
-
     def _too_long(self) -> str:
         return f"longer than {self._max_bytes} bytes"
 
@@ -377,17 +296,3 @@ def _read_all(source: HttpSource, unless: str | None) -> Fetched:
     while received := source.readinto(chunk):
         data += chunk[:received]
     return Fetched(bytes(data), source.revalidator)
-
-
-def _strong_validator(headers: Mapping[str, str]) -> str | None:
-    """Return what identifies a file byte for byte, for `If-Range`."""
-    tag = headers.get("ETag", "")
-    if tag.startswith('"'):
-        return tag
-    modified = headers.get("Last-Modified", "")
-    try:
-        sent, changed = (parsedate_to_datetime(text) for text in (headers["Date"], modified))
-        age_seconds = (sent - changed).total_seconds()
-    except (KeyError, TypeError, ValueError):
-        return None
-    return modified if age_seconds >= _DATE_IS_STRONG_SECONDS else None
