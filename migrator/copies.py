@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 import string
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
     Space = Callable[[Path], os.statvfs_result]
 
 _ALPHANUMERIC = string.ascii_letters + string.digits
-# Directories, journals and neighbours need something too.
-_SPARE_BYTES = 1 << 20
+# What a name takes in its directory, and what the file system needs for itself; generously.
+_NAME_BYTES = 64
+_SPARE_BYTES = 64 << 10
+# Of a first copy; later ones have the permissions of the one before.
+_MODE = 0o750
 
 
 def random_suffix() -> str:
@@ -47,6 +51,7 @@ def write_new(
     state: State,
     kernel: Kernel,
     *,
+    like: Path | None = None,
     suffix: Callable[[], str] = random_suffix,
     space: Space = os.statvfs,
 ) -> str:
@@ -57,6 +62,7 @@ def write_new(
         version: For the copy's name.
         state: What to write; checked (`migrator.tree.check`).
         kernel: Where the calls go.
+        like: The copy whose permissions the new one has: who may read settings stays as it was.
         suffix: Gives 16 alphanumeric characters.
         space: How much room there is.
 
@@ -69,6 +75,7 @@ def write_new(
     path = base / name
     try:
         files.write_copy(path, state, kernel)
+        kernel.chmod(path, _MODE if like is None else stat.S_IMODE(like.stat().st_mode))
         flush(path, kernel)
     except OSError as error:
         with suppress(PartitionError):
@@ -127,4 +134,4 @@ def _needs(state: State, block_bytes: int) -> tuple[int, int]:
         blocks += len(directories)
         names += len(directories)
     blocks += -(-len((state.kept or "").encode()) // block_bytes)
-    return blocks * block_bytes + _SPARE_BYTES, names
+    return blocks * block_bytes + names * _NAME_BYTES + _SPARE_BYTES, names

@@ -272,7 +272,12 @@ class Datastore:
                 str(self._path), "several settings at once can be changed through 'current' only"
             )
         copy = copies.write_new(
-            self._base, current.version, after, self._kernel, suffix=self._suffix
+            self._base,
+            current.version,
+            after,
+            self._kernel,
+            like=current.path,
+            suffix=self._suffix,
         )
         chain.flip(self._base, current.version, copy, self._kernel)
         chain.collect(self._base, None, self._kernel)

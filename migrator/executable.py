@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 from migrator.errors import MigrationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 _STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MFD_EXEC = 0x10  # Linux 6.3; older kernels make every memfd executable and refuse the flag
@@ -43,6 +43,7 @@ _CLONE_NEWUSER = 0x10000000
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _SHOWN_BYTES = 2048
+_INTERRUPTIONS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
@@ -119,39 +120,46 @@ def _run(arguments: list[str], image: int, output: int, limits: Limits) -> str |
     """Run to the end; return what went wrong, or None."""
     # A packed Python migration starts through env(1): this very Python is the host's.
     path = f"{Path(sys.executable).parent}:{_STANDARD_PATH}" if sys.executable else _STANDARD_PATH
-    # A script's interpreter opens the file again by this name, so the descriptor is passed on.
-    with subprocess.Popen(
-        arguments,
-        executable=f"/proc/self/fd/{image}",
-        pass_fds=(image,),
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        cwd="/",
-        env={"PATH": path, "LANG": "C.UTF-8"},
-        start_new_session=True,
-        preexec_fn=_confinement(limits),  # noqa: PLW1509  this program has one thread
-    ) as process:
-        try:
-            code = process.wait(limits.seconds)
-        except subprocess.TimeoutExpired:
-            return f"it did not end within {limits.seconds:g} seconds"
-        finally:
-            # What it left running must not go on writing; and nothing outlives an interruption.
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+    # Python drops exceptions from signal handlers while it forks; so signals wait until it has.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+    try:
+        # A script's interpreter opens the file again by this name, so the descriptor is passed on.
+        with subprocess.Popen(
+            arguments,
+            executable=f"/proc/self/fd/{image}",
+            pass_fds=(image,),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            env={"PATH": path, "LANG": "C.UTF-8"},
+            start_new_session=True,
+            preexec_fn=_confinement(limits, mask),  # noqa: PLW1509  this program has one thread
+        ) as process:
+            try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                code = process.wait(limits.seconds)
+            except subprocess.TimeoutExpired:
+                return f"it did not end within {limits.seconds:g} seconds"
+            finally:
+                # What it left running must not go on writing; nothing outlives an interruption.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if code < 0:
         return f"it was killed by {signal.Signals(-code).name}"
     return f"it exited with {code}" if code else None
 
 
-def _confinement(limits: Limits) -> Callable[[], None]:
+def _confinement(limits: Limits, mask: Collection[int]) -> Callable[[], None]:
     """Return what the new process does before it becomes the migration."""
     libc = ctypes.CDLL(None, use_errno=True)
-    user, group = os.geteuid(), os.getegid()
+    # prctl(2) is variadic and takes whole words; ctypes would pass halves.
+    libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+    user, group, parent = os.geteuid(), os.getegid(), os.getpid()
 
     def confine() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if libc.unshare(_CLONE_NEWNET) and not libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET):
             for file, line in (
                 ("setgroups", "deny"),
@@ -161,6 +169,10 @@ def _confinement(limits: Limits) -> Callable[[], None]:
                 with suppress(OSError):
                     Path("/proc/self", file).write_text(line)
         libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        # After the user namespace, which would cancel it.
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
         os.umask(0o022)
         for kind, most in (
             (resource.RLIMIT_CORE, 0),
@@ -170,6 +182,7 @@ def _confinement(limits: Limits) -> Callable[[], None]:
             hard = resource.getrlimit(kind)[1]
             allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
             resource.setrlimit(kind, (allowed, allowed))
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     return confine
 

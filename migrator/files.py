@@ -91,6 +91,9 @@ def read_copy(path: Path) -> State:
         StoreCorrupt: There is no `live` directory, or anything in the copy is not as it should be;
             names the file.
     """
+    for place in (path, path / LIVE, path / PENDING):
+        if place.is_symlink():
+            raise StoreCorrupt(str(place), "it is a symbolic link")
     if not (path / LIVE).is_dir():
         raise StoreCorrupt(str(path), f"it has no directory '{LIVE}'")
     budget = [MAX_STORE_BYTES]
@@ -116,7 +119,8 @@ def write_copy(path: Path, state: State, writer: Writer) -> None:
         OSError: As the system refused; part of the copy may be there.
     """
     top = str(path)
-    writer.mkdir(top, _DIRECTORY_MODE)
+    # Nobody else's until its owner says so.
+    writer.mkdir(top, 0o700)
     _write_tree(f"{top}/{LIVE}", state.live, writer)
     writer.mkdir(f"{top}/{PENDING}", _DIRECTORY_MODE)
     for transaction, tree in state.pending.items():

@@ -191,6 +191,7 @@ def _migrated(setting: Setting, current: Chain, route: Route, bodies: Mapping[st
         route.target,
         after,
         setting.kernel,
+        like=current.path,
         suffix=setting.suffix,
         space=setting.space,
     )

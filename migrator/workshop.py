@@ -78,10 +78,9 @@ class Workshop:
         return result
 
     def _read(self, target: Path, state: State) -> State:
-        if not os.path.lexists(target) and not any(
-            each.data or each.metadata for _, each in state.trees()
-        ):
-            return State()
+        if not state.live.data and not state.live.metadata:
+            # A program that writes file by file makes no directory for settings there are none of.
+            (target / files.LIVE).mkdir(parents=True, exist_ok=True)
         result = files.read_copy(target)
         result.kept = None
         tree.check(result, unchanged=state)

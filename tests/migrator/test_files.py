@@ -118,6 +118,17 @@ def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
         files.read_copy(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["live", "pending", "."])
+def test_a_link_to_elsewhere_is_no_datastore(tmp_path: Path, name: str) -> None:
+    write_files(tmp_path / "real", STORE)
+    write_files(tmp_path / "elsewhere", {"a": "1"})
+    place = tmp_path / "real" / name
+    place.rename(tmp_path / "moved")
+    (tmp_path / "real" / name if name != "." else tmp_path / "real").symlink_to(tmp_path / "moved")
+    with pytest.raises(StoreCorrupt, match="it is a symbolic link"):
+        files.read_copy(tmp_path / "real")
+
+
 def test_a_fifo_does_not_stop_us(tmp_path: Path) -> None:
     (tmp_path / "live").mkdir()
     os.mkfifo(tmp_path / "live" / "a")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 from typing import TYPE_CHECKING
 
 import lz4.frame
@@ -190,6 +191,22 @@ def test_values_that_nobody_touches_leave_as_they_came(host: Host) -> None:
         (host.current / name).write_text(text)
     migrate(host.setting(), NEWEST)
     assert {name: host.files()[name] for name in exact} == exact
+
+
+def test_who_may_read_settings_stays_as_it_was(host: Host) -> None:
+    copy = host.base / "v1.0.0_0123456789abcdef"
+    copy.chmod(0o710)
+    migrate(host.setting(), NEWEST)
+    assert stat.S_IMODE(host.current.stat().st_mode) == 0o710
+
+
+def test_a_program_may_be_given_nothing_and_write_nothing(tmp_path: Path) -> None:
+    """Programs that write setting by setting leave no directory where there is none to write."""
+    host = Host(tmp_path)
+    host.install("1.0.0", {})
+    host.publish({("1.0.0", "1.1.0"): ["m.lz4"]}, {"m.lz4": "#!/bin/sh\n"})
+    assert migrate(host.setting(), Version(1, 1)) is Outcome.MIGRATED
+    assert host.files() == {}
 
 
 def test_a_rehearsal_and_a_plan_write_nothing(host: Host) -> None:
@@ -508,7 +525,7 @@ def test_a_disk_that_fails_at_any_call_leaves_old_or_new(tmp_path: Path) -> None
 def test_too_little_room_is_known_before_anything_is_written(host: Host) -> None:
     def nearly_full(path: Path) -> os.statvfs_result:
         room = list(os.statvfs(path))
-        room[3] = room[4] = 100  # f_bfree, f_bavail: blocks
+        room[3] = room[4] = 20  # f_bfree, f_bavail: blocks
         return os.statvfs_result(room)
 
     before = host.names()
