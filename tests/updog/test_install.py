@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -58,7 +59,6 @@ from updog.versions import parse_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.support.repository import Repository
 
@@ -170,6 +170,34 @@ def test_before_the_first_image_all_else_is_in_place(host: Host, repository: Rep
     }  # fmt: skip
     assert watch.metadata == {"1.root.json", "timestamp.json", "2.snapshot.json", "2.targets.json"}
     assert watch.parts == {"boot": "5", "root": "6", "hash": "7"}
+
+
+class Notes(Quiet):
+    """Notes set B's flags whenever the record of attempts is replaced."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.seen: list[tuple[str, Flags]] = []
+
+    def replace(self, source: Any, target: Any) -> None:  # noqa: ANN401
+        super().replace(source, target)
+        if Path(target).name == "attempts.json":
+            staged = json.loads(Path(target).read_text())["staged"]
+            what = "nothing" if staged is None else "flip" if staged["flip"] else "staged"
+            self.seen.append((what, flags(self.host.disk, BOOT_B)))
+
+
+def test_what_is_about_to_happen_is_recorded_before_it_does(
+    host: Host, repository: Repository
+) -> None:
+    notes = host.kernel = Notes(host)
+    host.update(repository)
+    assert notes.seen == [("staged", Flags(0, 0, False)), ("flip", Flags(0, 1, False))]
+    host.update_revert()
+    assert notes.seen[2:] == [("staged", Flags(0, 1, False))]
+    publish("1.0.0", "1.1.0", "2.0.0", repository=repository)
+    host.update(repository)
+    assert notes.seen[3] == ("nothing", Flags(0, 1, False))
 
 
 def test_what_is_cached_is_what_was_served(host: Host, repository: Repository) -> None:
@@ -511,6 +539,14 @@ def test_a_signal_while_images_are_written(host: Host, repository: Repository) -
     assert both(host) == FRESH
     host.install_images = install_images
     assert Run(host, repository).update().result is Result.APPLIED
+
+
+def test_a_signal_during_the_rehearsal_still_stops(host: Host, repository: Repository) -> None:
+    run = Run(host, repository)
+    run.rehearse = lambda *_, **__: run.interrupt.event.set()
+    with pytest.raises(Interrupted, match="interrupted while rehearsing migrations"):
+        run.update()
+    assert both(host) == FRESH
 
 
 def test_a_signal_after_the_last_byte_still_stops(host: Host, repository: Repository) -> None:
