@@ -19,8 +19,9 @@ from updog.stream import ImageStream, run
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from signpost.layout import Part
     from updog.journal import Journal
     from updog.progress import Progress
 
@@ -35,6 +36,7 @@ def install_images(
     progress: Progress,
     cancel: threading.Event,
     kernel: Kernel = KERNEL,
+    plans: Mapping[Part, type[ImagePlan]] = PLANS,
 ) -> None:
     """Download, verify, write, flush, read back: returns only if all of it held.
 
@@ -47,6 +49,7 @@ def install_images(
         progress: Told in this thread, in bytes received.
         cancel: Set by a signal handler to stop soon.
         kernel: The system calls.
+        plans: What each image needs; a benchmark measures the parts of the whole with others.
 
     Raises:
         StreamInvalid: A target is not what verified metadata says, or no LZ4 stream.
@@ -58,20 +61,20 @@ def install_images(
         PartitionError: A device failed.
     """
     by_part = {job.part: job for job in jobs}
-    if len(jobs) != len(PLANS) or by_part.keys() != PLANS.keys():
+    if len(jobs) != len(plans) or by_part.keys() != plans.keys():
         raise ValueError("an update is one boot, one root and one hash image")
     installation = Installation(transport, journal, progress, cancel, kernel)
     try:
-        plans = [plan(by_part[part], installation) for part, plan in PLANS.items()]
-        for index, plan in enumerate(plans):
+        images = [plan(by_part[part], installation) for part, plan in plans.items()]
+        for index, plan in enumerate(images):
             if plan.must_wait_to_look_back:
-                _stream_all(plans[:index], installation)
+                _stream_all(images[:index], installation)
             plan.look_back()
             if plan.is_done:
                 length = plan.target.length_bytes
                 progress.started(plan.job.part.value, length, length)
                 progress.finished(plan.job.part.value)
-        _stream_all(plans, installation)
+        _stream_all(images, installation)
     finally:
         installation.close()
 

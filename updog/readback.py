@@ -38,10 +38,6 @@ _ASK_AHEAD: Final = 256
 class Checker(Protocol):
     """Knows what one partition must hold."""
 
-    @property
-    def wants_digests(self) -> bool:
-        """Whether spans must carry a digest of what was written."""
-
     def check(self, span: Span) -> None:
         """Read a span back and check it, now or later; spans come in order, without gaps.
 
@@ -72,8 +68,6 @@ class DigestChecker:
         region: Where it was written.
         kernel: The system calls.
     """
-
-    wants_digests = True
 
     def __init__(self, image: str, region: Region, *, kernel: Kernel = KERNEL) -> None:
         self._image = image
@@ -111,8 +105,6 @@ class RootChecker:
         tree: The hash image, written and checked.
         kernel: The system calls.
     """
-
-    wants_digests = False
 
     def __init__(
         self, image: str, region: Region, tree: InstalledTree, *, kernel: Kernel = KERNEL
