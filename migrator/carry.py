@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from migrator import kept as keeping
-from migrator import tree
+from migrator import kept_file, tree
 from migrator.data_migration import DataMigration
 from migrator.errors import KeyInvalid, MigrationFailed, StepFailed
 from migrator.kept import Entry, Kept
@@ -71,7 +71,7 @@ def carry(state: State, route: Route, bodies: Mapping[str, Body], workshop: Work
             kept.restore_above(state, leg.older)
     tree.check(state, unchanged=before)
     kept.remember_pending(state)
-    state.kept = kept.text()
+    state.kept = kept_file.render(kept)
     return state
 
 
@@ -79,7 +79,7 @@ def _load_kept(state: State) -> Kept:
     if state.kept is None:
         return Kept()
     try:
-        return Kept.parse(state.kept)
+        return kept_file.parse(state.kept)
     except (ValueError, KeyInvalid) as error:
         # The settings themselves are whole; to refuse them would lose more than is lost here.
         _log.warning("cannot use what earlier migrations kept for the way back: %s", error)

@@ -1,7 +1,7 @@
 """A migration as a TOML document: from its text to the steps it stands for.
 
 What is decided here is the document's form; the kinds of steps are in `migrator.step_kinds`, what
-they do in `migrator.steps` and `migrator.metadata_steps`. docs/migrations.md shows them all.
+they do in `migrator.steps`, `moving_steps` and `metadata_steps`. docs/migrations.md shows them all.
 
     description = "time servers moved"
 

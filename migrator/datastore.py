@@ -18,17 +18,15 @@ Values are JSON texts. Writers exclude each other, and the migrator, by its lock
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from migrator import chain, copies, files, keys, tree, values
+from migrator import chain, copies, files, in_place, keys, tree, values
 from migrator import defaults as default_settings
 from migrator.errors import (
     ChainBroken,
     StoreCorrupt,
     StoreError,
-    StoreUnwritable,
     TransactionMissing,
     ValueInvalid,
 )
@@ -200,7 +198,7 @@ class Datastore:
         with self._locked():
             current = chain.read(self._base)
             if current is None:
-                self._create(version, defaults)
+                create(self._base, version, defaults, self._kernel, self._suffix)
                 return True
             durable.remove_file(self._base / chain.CREATING, kernel=self._kernel)
             if current.version != version:
@@ -214,15 +212,6 @@ class Datastore:
             if lacking:
                 self._write(before, state, current)
             return lacking
-
-    def _create(self, version: Version, defaults: Tree) -> None:
-        marker = self._base / chain.CREATING
-        durable.write_file(marker, b"", private=False, kernel=self._kernel)
-        chain.collect(self._base, (), self._kernel)
-        state = State(defaults.copy())
-        copy = copies.write_new(self._base, version, state, self._kernel, suffix=self._suffix)
-        chain.flip(self._base, version, copy, self._kernel)
-        durable.remove_file(marker, kernel=self._kernel)
 
     def _copy(self) -> Path:
         if self._is_one_copy():
@@ -265,7 +254,7 @@ class Datastore:
         touched = [path for path in old.keys() | new.keys() if old.get(path) != new.get(path)]
         if before.pending.keys() <= after.pending.keys() and len(touched) <= 1:
             for path in touched:
-                self._write_one(self._copy() / path, new.get(path))
+                in_place.write(self._copy(), path, new.get(path), self._kernel, self._suffix)
             return
         if current is None:
             raise StoreCorrupt(
@@ -282,35 +271,21 @@ class Datastore:
         chain.flip(self._base, current.version, copy, self._kernel)
         chain.collect(self._base, None, self._kernel)
 
-    def _write_one(self, path: Path, text: str | None) -> None:
-        """Change one file, durably; directories come and go with what is in them."""
-        if text is None:
-            durable.remove_file(path, kernel=self._kernel)
-            self._remove_empty(path.parent)
-            return
-        durable.make_directory(path.parent, 0o755, private=False, kernel=self._kernel)
-        if path.is_dir():
-            # A group without any value in it, left when removing its last one was cut short.
-            durable.remove_tree(path, kernel=self._kernel)
-        # The temporary file must not lie where a reader looks for keys.
-        temporary = self._copy() / f".{self._suffix()}"
-        try:
-            durable.write_file(
-                temporary, text.encode(), mode=0o644, private=False, kernel=self._kernel
-            )
-            self._kernel.replace(temporary, path)
-        except OSError as error:
-            durable.remove_file(temporary, kernel=self._kernel)
-            raise StoreUnwritable("write", str(path), os.strerror(error.errno or 0)) from error
-        durable.sync_directory(path.parent, kernel=self._kernel)
 
-    def _remove_empty(self, directory: Path) -> None:
-        while directory.parent != self._copy() and directory.parent.name != files.PENDING:
-            try:
-                self._kernel.rmdir(directory)
-            except OSError:
-                return
-            directory = directory.parent
+def create(
+    base: Path, version: Version, defaults: Tree, kernel: Kernel, suffix: Callable[[], str]
+) -> None:
+    """Make the first copy and the links to it; the caller holds the lock.
+
+    Until `current` is there, the marker says that what there is is unfinished.
+    """
+    marker = base / chain.CREATING
+    durable.write_file(marker, b"", private=False, kernel=kernel)
+    chain.collect(base, (), kernel)
+    state = State(defaults.copy())
+    copy = copies.write_new(base, version, state, kernel, suffix=suffix)
+    chain.flip(base, version, copy, kernel)
+    durable.remove_file(marker, kernel=kernel)
 
 
 def _all_files(state: State) -> Iterator[tuple[str, str]]:

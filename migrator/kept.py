@@ -20,29 +20,26 @@ Two guards: what a pending transaction lost is brought back only if the transact
 migration left it (names of transactions are used again); and a value is not brought back where a
 group of settings, or a value above it, now stands in its place.
 
-All this is one file in the copy, beside `live` and `pending`, written and flushed with it. It is
-JSON; values are JSON texts inside.
+All this is one file in the copy, beside `live` and `pending`, written and flushed with it
+(`migrator.kept_file`).
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
-from semver import Version
-
-from migrator import keys, values
+from migrator import values
 from migrator.errors import KeyInvalid, StepFailed
 from migrator.tree import is_below_value, is_taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from migrator.tree import DataKey, K, Layer, MetadataKey, State, Tree
+    from semver import Version
 
-_FORMAT = 1
-Json: TypeAlias = "dict[str, Any]"
+    from migrator.tree import DataKey, K, Layer, MetadataKey, State, Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Kept:
-    """The file's content.
+    """Everything that is kept.
 
     Attributes:
         entries: In the order in which they were lost.
@@ -90,34 +87,6 @@ class Kept:
 
     entries: list[Entry] = field(default_factory=list)
     pending: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, text: str) -> Kept:
-        """Read the file.
-
-        Raises:
-            ValueError: Not the file that `text` writes.
-        """
-        try:
-            document = values.parse(text)
-            if document["format"] != _FORMAT:
-                raise ValueError(f"it has format {document['format']}, expected {_FORMAT}")
-            entries = [_entry_from(entry) for entry in document["entries"]]
-            pending = {str(name): str(print_) for name, print_ in document["pending"].items()}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"it is not a file of kept values: {error!r}") from None
-        return cls(entries, pending)
-
-    def text(self) -> str | None:
-        """Return the file's text, or None if there is nothing to keep."""
-        if not self.entries:
-            return None
-        document = {
-            "format": _FORMAT,
-            "entries": [_entry_to(entry) for entry in self.entries],
-            "pending": self.pending,
-        }
-        return values.dump(document)
 
     def forget_touched(self, state: State) -> None:
         """Drop what was kept for transactions that are not as the last migration left them."""
@@ -252,59 +221,3 @@ def _as_foreseen(layer: Layer[K], corrections: Mapping[K, Correction]) -> dict[K
         for key, correction in corrections.items()
         if values.same(layer.get(key), correction.foreseen)
     }
-
-
-def _entry_to(entry: Entry) -> Json:
-    trees = {name: _losses_to(losses) for name, losses in entry.trees.items()}
-    live = trees.pop(None, None)
-    return {
-        "from": str(entry.older),
-        "to": str(entry.newer),
-        "migration": entry.migration,
-        **({"live": live} if live else {}),
-        **({"pending": trees} if trees else {}),
-    }
-
-
-def _entry_from(document: Json) -> Entry:
-    trees: dict[str | None, Losses] = {
-        str(name): _losses_from(losses) for name, losses in document.get("pending", {}).items()
-    }
-    if "live" in document:
-        trees[None] = _losses_from(document["live"])
-    older, newer = Version.parse(document["from"]), Version.parse(document["to"])
-    return Entry(older, newer, str(document["migration"]), trees)
-
-
-def _losses_to(losses: Losses) -> Json:
-    metadata: dict[str, Json] = {}
-    for (name, metadata_key), correction in losses.metadata.items():
-        metadata.setdefault(name, {})[metadata_key] = _correction_to(correction)
-    data = {name: _correction_to(correction) for name, correction in losses.data.items()}
-    return {**({"data": data} if data else {}), **({"metadata": metadata} if metadata else {})}
-
-
-def _losses_from(document: Json) -> Losses:
-    data = {
-        keys.canonical(name): _correction_from(each)
-        for name, each in document.get("data", {}).items()
-    }
-    metadata = {
-        (keys.canonical(name), str(metadata_key)): _correction_from(each)
-        for name, group in document.get("metadata", {}).items()
-        for metadata_key, each in group.items()
-    }
-    return Losses(data, metadata)
-
-
-def _correction_to(correction: Correction) -> Json:
-    members = {"was": correction.was, "foreseen": correction.foreseen}
-    return {name: text for name, text in members.items() if text is not None}
-
-
-def _correction_from(document: Json) -> Correction:
-    texts = [document.get("was"), document.get("foreseen")]
-    for text in texts:
-        if text is not None:
-            values.check_metadata(text)
-    return Correction(*texts)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, get_args
 
-from migrator import keys, metadata_steps, steps, values
+from migrator import keys, metadata_steps, moving_steps, steps, values
 from migrator.fields import Fields
 from migrator.templates import Template, in_command_line
 
@@ -136,12 +136,12 @@ def _convert(items: list[Fields]) -> Step:
     if not settings and not prefixes:
         raise ValueError("'settings' or 'prefixes' is missing")
     forward = _conversion(fields, "forward")
-    return steps.Convert(settings, prefixes, forward, _conversion(fields, "backward"))
+    return moving_steps.Convert(settings, prefixes, forward, _conversion(fields, "backward"))
 
 
-def _conversion(fields: Fields, field: Literal["forward", "backward"]) -> steps.Conversion:
+def _conversion(fields: Fields, field: Literal["forward", "backward"]) -> moving_steps.Conversion:
     text = fields.string(field, "none")
-    known: tuple[steps.Conversion, ...] = get_args(steps.Conversion)
+    known: tuple[moving_steps.Conversion, ...] = get_args(moving_steps.Conversion)
     for conversion in known:
         if text == conversion:
             return conversion
@@ -187,8 +187,8 @@ KINDS: Mapping[str, Callable[[list[Fields], Mapping[str, Helper]], Step]] = {
     "remove-prefixes": lambda items, _: steps.RemovePrefixes(_prefixes(items)),
     "replace-string": lambda items, _: steps.ReplaceString(_replacements(items, _text)),
     "replace-lists": lambda items, _: steps.ReplaceLists(_replacements(items, _list_text)),
-    "rename-settings": lambda items, _: steps.RenameSettings(_renames(items)),
-    "rename-prefixes": lambda items, _: steps.RenamePrefixes(_renames(items)),
+    "rename-settings": lambda items, _: moving_steps.RenameSettings(_renames(items)),
+    "rename-prefixes": lambda items, _: moving_steps.RenamePrefixes(_renames(items)),
     "convert": lambda items, _: _convert(items),
     "add-metadata": lambda items, _: metadata_steps.AddMetadata(_setting_metadata(items)),
     "remove-metadata": lambda items, _: metadata_steps.RemoveMetadata(_setting_metadata(items)),

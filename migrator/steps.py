@@ -13,13 +13,11 @@ what the helper does, in both directions (sources/api/migration/migration-helper
 | ReplaceString | the old string becomes the new one | the new becomes the old |
 | ReplaceLists | the old list of strings becomes the new one | the new becomes the old |
 | RemovePrefixes (**ours**) | removes every setting under the prefixes | nothing |
-| RenameSettings, RenamePrefixes (**ours**) | moves values and metadata | moves them back |
-| Convert (**ours**) | changes the type of values | changes it back |
 | OneWay (**ours**) | another step, or nothing | nothing, or another step |
 
 Replacing needs the very value that is expected; anything else was set by somebody and stays. What
-removing or overwriting loses, the migrator keeps and brings back: `migrator.kept`. Steps for
-metadata are in `migrator.metadata_steps`.
+removing or overwriting loses, the migrator keeps and brings back: `migrator.kept`. Further steps
+are in `migrator.moving_steps` (names and types) and `migrator.metadata_steps`.
 
 Within one step, and within a migration, going backward takes the reverse order.
 """
@@ -29,12 +27,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from migrator import keys, values
+from migrator import values
 from migrator.errors import StepFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from migrator.tree import DataKey, K, Layer, Tree
 
 
@@ -204,77 +200,6 @@ class ReplaceLists:
 
 
 @dataclass(frozen=True, slots=True)
-class RenameSettings:
-    """Settings that have another name in the newer version; all are renamed at once.
-
-    The metadata of exactly these keys moves with the values. A value that is already at the new
-    name is overwritten: the version that the store belongs to does not know that name.
-    """
-
-    names: tuple[tuple[str, str], ...]
-
-    def forward(self, tree: Tree) -> None:
-        """Move from the old names to the new ones."""
-        _rename(tree, dict(self.names))
-
-    def backward(self, tree: Tree) -> None:
-        """Move from the new names to the old ones."""
-        _rename(tree, {new: old for old, new in self.names})
-
-
-@dataclass(frozen=True, slots=True)
-class RenamePrefixes:
-    """Groups of settings that have another name in the newer version; all are renamed at once.
-
-    A prefix here is whole segments: `settings.ntp` covers `settings.ntp` and what is below it,
-    and not `settings.ntp-servers`. Metadata moves along.
-    """
-
-    names: tuple[tuple[str, str], ...]
-
-    def forward(self, tree: Tree) -> None:
-        """Move from below the old prefixes to below the new ones."""
-        _rename(tree, _names_below(tree, self.names))
-
-    def backward(self, tree: Tree) -> None:
-        """Move from below the new prefixes to below the old ones."""
-        _rename(tree, _names_below(tree, [(new, old) for old, new in self.names]))
-
-
-Conversion = Literal["to-list", "first", "to-string", "none"]
-
-
-@dataclass(frozen=True, slots=True)
-class Convert:
-    """Settings whose type differs between the two versions.
-
-    Conversions: `to-list` makes a string a list of one; `first` makes a list of strings its first
-    element, and removes an empty list; `to-string` makes a number or a boolean the string that
-    spells it; `none` changes nothing. A value of another type than the conversion is for stays.
-    """
-
-    settings: tuple[str, ...]
-    prefixes: tuple[str, ...]
-    on_forward: Conversion
-    on_backward: Conversion
-
-    def forward(self, tree: Tree) -> None:
-        """Convert the named settings and all those under the prefixes."""
-        self._convert(tree, self.on_forward)
-
-    def backward(self, tree: Tree) -> None:
-        """Convert them the other way."""
-        self._convert(tree, self.on_backward)
-
-    def _convert(self, tree: Tree, conversion: Conversion) -> None:
-        names = [name for name in tree.data if self.prefixes and name.startswith(self.prefixes)]
-        for name in {*names, *self.settings}:
-            text = tree.data.get(name)
-            if text is not None:
-                tree.data.put(name, _converted(text, conversion))
-
-
-@dataclass(frozen=True, slots=True)
 class OneWay:
     """Another step, in one of the two directions only."""
 
@@ -315,51 +240,3 @@ def check_strings(text: str | None, where: str) -> None:
     value = values.parse(text)
     if isinstance(value, list) and not all(isinstance(element, str) for element in value):
         raise StepFailed(f"{where} is a list that holds something else than strings")
-
-
-def _rename(tree: Tree, names: Mapping[str, str]) -> None:
-    _move(tree.data, names)
-    pairs = [address for address in tree.metadata if address[0] in names]
-    _move(tree.metadata, {(name, key): (names[name], key) for name, key in pairs})
-
-
-def _names_below(tree: Tree, prefixes: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Map each name in use below a prefix to the same name below that prefix's partner.
-
-    Of several prefixes that a name is below, the longest counts.
-    """
-    pairs = sorted((keys.parse(source), keys.parse(target)) for source, target in prefixes)
-    moves = {}
-    for source, target in sorted(pairs, key=lambda pair: len(pair[0])):
-        start = keys.name_of(source)
-        for name in {*tree.data, *(setting for setting, _ in tree.metadata)}:
-            if name.startswith(start):
-                segments = keys.parse(name)
-                if keys.is_below(segments, source):
-                    moves[name] = keys.name_of(target + segments[len(source) :])
-    return moves
-
-
-def _move(layer: Layer[K], moves: Mapping[K, K]) -> None:
-    # In the order of names: where two move to one place, it must be the same one that stays there
-    # on every host and in every run.
-    taken = {key: text for key in sorted(moves) if (text := layer.get(key)) is not None}
-    for key in taken:
-        layer.put(key, None)
-    for key, text in taken.items():
-        layer.put(moves[key], text)
-
-
-def _converted(text: str, conversion: Conversion) -> str | None:
-    value = values.parse(text)
-    match conversion:
-        case "to-list" if isinstance(value, str):
-            return values.dump([value])
-        case "first" if isinstance(value, list) and not value:
-            return None
-        case "first" if isinstance(value, list) and isinstance(value[0], str):
-            return values.dump(value[0])
-        case "to-string" if isinstance(value, int | float):
-            return values.dump(text)
-        case _:
-            return text
