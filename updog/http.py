@@ -21,6 +21,7 @@ import ssl
 import threading
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakSet
 
@@ -255,7 +256,12 @@ class _Adapter(HTTPAdapter):
 def _certificates() -> bool | str:
     """Return the system's certificate store; True, the library's own, where there is none."""
     paths = ssl.get_default_verify_paths()
-    return paths.cafile or paths.capath or True
+    if paths.cafile:
+        return paths.cafile
+    # Without the package that fills it, the directory is there and empty.
+    if paths.capath and any(Path(paths.capath).iterdir()):
+        return paths.capath
+    return True
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -108,6 +108,11 @@ class Call:
         if self.stopped.is_set():
             raise ConnectionAbortedError(errno.ECONNABORTED, "stopped before the answer")
 
+    def detach(self) -> None:
+        """Forget the socket: it goes back to the pool, and the next user must not be cut off."""
+        with self._lock:
+            self._socket = None
+
     @contextlib.contextmanager
     def deadline(self) -> Iterator[None]:
         """Cut the connection off if the block takes longer than headers may."""

@@ -182,6 +182,11 @@ class HttpSource:
             self._drop()
             self._client.wait(self._call, self._budget, broken, self.shown)
 
+    def _release(self, answer: Answer) -> None:
+        """Leave a connection to whoever needs one next; the answer was received to its end."""
+        self._call.detach()
+        answer.release()
+
     def _drop(self) -> None:
         answer, self._answer = self._answer, None
         self._skip_bytes = 0
@@ -206,7 +211,7 @@ class HttpSource:
             raise
         if accepted.not_modified:
             self.not_modified = True
-            answer.release()
+            self._release(answer)
             return None
         self._length_bytes = accepted.length_bytes
         self._skip_bytes = accepted.skip_bytes
@@ -266,7 +271,7 @@ class HttpSource:
                 whole = surplus == 0 and answer.body.chunked
         if whole:
             self._answer = None
-            answer.release()
+            self._release(answer)
         self._drop()
         if surplus:
             raise DownloadFailed(self.shown, self._too_long())

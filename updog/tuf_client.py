@@ -83,7 +83,7 @@ class TufClient:
         self._label = transport.label
         self._now = now
         self._fetcher = _Fetcher(transport)
-        self._workspace = Path(tempfile.mkdtemp(prefix="updog-metadata-"))
+        self._workspace = _make_workspace()
         weakref.finalize(self, shutil.rmtree, self._workspace, ignore_errors=True)
         self._updater = self._start(known, shipped)
 
@@ -214,6 +214,13 @@ class TufClient:
                 dates = show(expires), show(self._now)
                 raise MetadataExpired(self._label, role, *dates) from error
         raise RepositoryInvalid(self._label, self._fetcher.role, str(error)) from error
+
+
+def _make_workspace() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="updog-metadata-"))
+    except OSError as error:
+        raise WriteFailed(error.filename or "the temporary directory", reason(error)) from error
 
 
 class _Fetcher(FetcherInterface):

@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from tests.support.servers import Handler
 
 QUICK = Limits(
-    connect_timeout_seconds=2,
-    stall_timeout_seconds=0.6,
+    connect_timeout_seconds=5,
+    stall_timeout_seconds=1,
     max_retries=3,
     first_wait_seconds=0.01,
     longest_wait_seconds=0.02,
     longest_retry_after_seconds=1.5,
-    min_bytes_per_second=2000,
-    rate_window_seconds=0.4,
+    min_bytes_per_second=500,
+    rate_window_seconds=1,
 )
 
 

@@ -34,7 +34,8 @@ pid {work}/nginx.pid;
 error_log {work}/error.log;
 events {{ worker_connections 64; }}
 http {{
-    access_log {work}/access.log;
+    log_format connections '$connection $request';
+    access_log {work}/access.log connections;
     client_body_temp_path {work}/body;
     proxy_temp_path {work}/proxy;
     fastcgi_temp_path {work}/fastcgi;
@@ -58,7 +59,7 @@ class Nginx:
 
     Attributes:
         url: Of the directory, without a slash at the end.
-        access_log: One line for each request that was answered.
+        access_log: For each request that was answered, the number of its connection, and itself.
     """
 
     url: str

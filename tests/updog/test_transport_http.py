@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import logging
 import os
+import socket
 import ssl
+import threading
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -274,7 +277,40 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+class Tunnelling(Handler):
+    """A proxy that passes on bytes, whatever they mean."""
+
+    def do_CONNECT(self) -> None:  # noqa: N802
+        host, _, port = self.path.partition(":")
+        self.server.requests.append(Request(self.path, {}))
+        with socket.create_connection((host, int(port))) as there:
+            self.send_response_only(200)
+            self.end_headers()
+            copying = threading.Thread(target=copy, args=(there, self.connection))
+            copying.start()
+            copy(self.connection, there)
+            copying.join()
+        self.close_connection = True
+
+
+def copy(source: socket.socket, to: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65_536):
+            to.sendall(data)
+        to.shutdown(socket.SHUT_WR)
+
+
 class TestTls:
+    def test_through_a_tunnel(self, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The proxy sees where to, and nothing else."""
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with secure(certificate) as server, answering(ok) as proxy:
+            proxy.RequestHandlerClass = Tunnelling
+            proxies = Proxies.choose(https_proxy=proxy.url, environ={})
+            fetch(to(server.url.replace("http:", "https:"), proxies=proxies))
+        assert [request.path for request in proxy.requests] == [server.url.removeprefix("http://")]
+        assert [request.path for request in server.requests] == ["/metadata/timestamp.json"]
+
     def test_a_stranger_is_not_believed(self, certificate: Path) -> None:
         with (
             secure(certificate) as server,
