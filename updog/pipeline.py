@@ -9,7 +9,9 @@ what they are compared with in `updog.readback`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+import time
+from typing import TYPE_CHECKING, Final
 
 from partition.kernel import KERNEL, Kernel
 from updog.errors import CannotResume, DownloadFailed, Interrupted
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from updog.progress import Progress
 
 __all__ = ["ImageJob", "install_images"]
+
+_SAVING_SECONDS: Final = 1.0
 
 
 def install_images(
@@ -92,11 +96,19 @@ def _stream(plans: Sequence[ImagePlan], installation: Installation) -> None:
     streams = [ImageStream(plan, line) for plan in plans]
     teller = _Teller(plans, streams, installation.progress)
 
+    give_up_at = math.inf
+
     def tick() -> None:
+        nonlocal give_up_at
         if installation.cancel.is_set():
             begun = [plan for plan, stream in zip(plans, streams, strict=True) if stream.has_begun]
+            error = (begun or plans)[-1].interrupted()
             for stream in streams:
-                stream.break_off((begun or plans)[-1].interrupted())
+                stream.break_off(error)
+            # What was received is saved, if that does not take long; reading back can wait.
+            give_up_at = min(give_up_at, time.monotonic() + _SAVING_SECONDS)
+            if time.monotonic() > give_up_at:
+                raise error
         teller.tell()
 
     try:

@@ -168,9 +168,12 @@ class ImageStream:
         end = End()
         try:
             self._receive_all()
-        except CannotResume:
+        except (Stopped, CannotResume):
             raise
-        except (DownloadFailed, Interrupted) as error:
+        except Exception as error:
+            # A source that was closed under a read may fail in any way.
+            if not self._broken and not isinstance(error, DownloadFailed | Interrupted):
+                raise
             end = End(self._broken or error)
         _pass_on(end, self._line.received)
 

@@ -533,6 +533,25 @@ class TestStopping:
         canceller.join()
         assert transport.open_sources == 0
 
+    def test_cancelled_while_it_is_read_back(self, update: Update, disk: Path) -> None:
+        """Everything was received; the device is slow to give it back."""
+        cancel, boot = threading.Event(), update.jobs(disk)[0].region
+        reads = 0
+
+        class Slow(Kernel):
+            def preadv(self, fd: int, buffers: Sequence[Buffer], offset_bytes: int) -> int:
+                nonlocal reads
+                count = super().preadv(fd, buffers, offset_bytes)
+                if boot.offset_bytes <= offset_bytes < boot.offset_bytes + MIB and count > 4096:
+                    reads += 1
+                    cancel.set()
+                    time.sleep(2.0)
+                return count
+
+        with pytest.raises(Interrupted):
+            install(update.jobs(disk), update.transport(), cancel=cancel, kernel=Slow())
+        assert reads == 1
+
     def test_cancelled_before_it_begins(self, update: Update, disk: Path) -> None:
         cancel = threading.Event()
         cancel.set()
