@@ -31,6 +31,9 @@ def make_directory(
         missing.append(place)
         place = place.parent
     with writing(path):
+        # Who made the directory that is there may have been killed before it was flushed.
+        if os.access(place.parent, os.R_OK):
+            sync_directory(place.parent, kernel=kernel)
         for directory in reversed(missing):
             # Another process may be making the same directory.
             with suppress(FileExistsError):

@@ -84,6 +84,8 @@ def store_for_migrator(
             data = repository.read_target(name, MAX_TARGET_BYTES)
             durable.write_file(path, data, private=False, kernel=kernel)
         names.add(path.name)
+    # What was there already may have been left unflushed by an update that was killed.
+    durable.sync_directory(directory, kernel=kernel)
     files = repository.metadata_files()
     durable.make_directory(paths.metadata_cache.parent, mode=0o755, private=False, kernel=kernel)
     durable.replace_directory(paths.metadata_cache, files, private=False, kernel=kernel)

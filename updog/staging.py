@@ -43,7 +43,10 @@ def apply_staged(host: Host, *, reboot: bool = False) -> str:
     refuse_reboot_of_image(location, reboot=reboot)
     with only_updater(host), open_disk(host, location, writable=True) as disk:
         already = " already" if disk.state.upgrade_pending else ""
-        if not already:
+        if already:
+            # Flushed, should the run that left it so have been killed before it could.
+            disk.store(disk.state)
+        else:
             flip(host, disk)
         return f"set {disk.state.inactive.value} ({_label(host, disk)}) boots next{already}"
 

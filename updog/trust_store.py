@@ -162,6 +162,10 @@ class TrustStore:
                 path = self.directory / name
                 self._make(path.parent)
                 durable.write_file(path, files[name], private=self._private, kernel=self._kernel)
+        for directory in (self.directory, self.directory / ROOT_HISTORY):
+            # What did not differ may be the work of a run that was killed before it could flush.
+            if directory.is_dir():
+                durable.sync_directory(directory, kernel=self._kernel)
 
     def read_record(self) -> Record | None:
         """Return the record, or None if there is none or it makes no sense, which is reported.
