@@ -45,22 +45,28 @@ QUICK = Thoroughness()
 DEEP = Thoroughness(exhaustive=12, samples=400, lengths=256, scattered=40)
 
 
-def states(history: History, how: Thoroughness = QUICK) -> Iterator[State]:
-    """Yield each state once, the untouched one first. The same ones in every run."""
+def states(history: History, how: Thoroughness = QUICK, *, first: int = 0) -> Iterator[State]:
+    """Yield each state once, the untouched one first. The same ones in every run.
+
+    Args:
+        history: What was recorded.
+        how: How many states to look at where there are too many.
+        first: Leave out cuts before so many changes were made.
+    """
     seen: set[State] = set()
     random = Random(1)  # noqa: S311  reproducible on purpose
-    for state in _all(history, how, random):
+    for state in _all(history, how, random, first):
         if state not in seen:
             seen.add(state)
             yield state
 
 
-def _all(history: History, how: Thoroughness, random: Random) -> Iterator[State]:
-    yield State(0)
-    for cut in range(1, len(history.changes) + 1):
+def _all(history: History, how: Thoroughness, random: Random, first: int) -> Iterator[State]:
+    yield State(history.durable(first))
+    for cut in range(first + 1, len(history.changes) + 1):
         last = cut - 1
-        durable = history.durable(last)
-        air = [i for i in range(last) if not durable >> i & 1]
+        durable, air = history.air(cut)
+        air.remove(last)
         # Subsets without the last change were subsets of an earlier cut.
         for subset in _subsets(air, how, random):
             yield State(durable | subset | 1 << last)

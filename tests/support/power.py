@@ -4,6 +4,10 @@
     ...                                  # the product at work, through `kernel`
     history = kernel.history()           # also proves that nothing went past the kernel
 
+    kernel.kill_after(40)                # the process is killed after 40 more changes and flushes
+    ...                                  # raises Killed; nothing it does on its way out counts
+    kernel.revive()                      # the next process finds what the page cache holds
+
 What lies below the directory is a file system, and each file named in `disks` a block device of
 its own, whose areas (partitions, and the table around them) are flushed each by itself, as Linux
 does it for partition device nodes. Flushes are recorded, not executed: the medium is ours.
@@ -35,7 +39,7 @@ from tests.support.volume import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from typing_extensions import Buffer
 
@@ -55,6 +59,10 @@ class Area:
 TABLE = "table"
 
 
+class Killed(BaseException):
+    """The process was killed: no handler of errors may see it, and none can do anything."""
+
+
 @dataclass(slots=True)
 class _Open:
     node: int
@@ -69,16 +77,30 @@ class PowerKernel(Kernel):
         directory: What is at rest now. Everything in it is read once.
         disks: Files in it that stand for disks, by their path from there, with their areas; the
             rest of such a file is the area `TABLE`.
+        volatile: Paths that others may change: not state on a medium, such as /proc.
+
+    Attributes:
+        directory: As given, resolved.
+        spent: Changes and flushes that were asked for so far.
     """
 
-    def __init__(self, directory: Path, disks: Mapping[str, Sequence[Area]] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        disks: Mapping[str, Sequence[Area]] | None = None,
+        *,
+        volatile: Collection[str] = (),
+    ) -> None:
         self.directory = directory.resolve()
+        self._volatile = frozenset(volatile)
         self._lock = threading.RLock()
         self._nodes: dict[int, Node] = {}
         self._names: dict[int, dict[str, int]] = defaultdict(dict)
         self._changes: list[Change] = []
         self._flushes: list[Flush] = []
         self._open: dict[int, _Open] = {}
+        self._life: int | None = None
+        self.spent = 0
         self._remember(self.directory)
         self._base = {node: dict(names) for node, names in self._names.items()}
         self._disks = {
@@ -111,9 +133,34 @@ class PowerKernel(Kernel):
         found = described_on_disk(self.directory)
         differing = {
             path for path in recorded.keys() | found.keys() if recorded.get(path) != found.get(path)
-        }
+        } - self._volatile
         assert not differing, f"changed without the kernel: {sorted(differing)}"
         return history
+
+    @property
+    def made(self) -> int:
+        """How many changes were made so far."""
+        return len(self._changes)
+
+    def kill_after(self, count: int) -> None:
+        """Let the process die instead of making change or flush number `count` from now on."""
+        self._life = count
+
+    def revive(self) -> None:
+        """Another process starts: on what is on disk or in the page cache."""
+        self._life = None
+
+    def _live(self) -> None:
+        """Spend one of the calls that are left.
+
+        Raises:
+            Killed: There is none.
+        """
+        if self._life is not None:
+            if self._life <= 0:
+                raise Killed
+            self._life -= 1
+        self.spent += 1
 
     # Finding out what a path or descriptor means.
 
@@ -165,6 +212,8 @@ class PowerKernel(Kernel):
             if not flags & os.O_NOFOLLOW and dir_fd is None:
                 path = Path(os.fsdecode(path)).resolve()
             place = self._place(path, dir_fd)
+            if flags & (os.O_CREAT | os.O_TRUNC):
+                self._live()
             fd = super().open(path, flags, mode, dir_fd=dir_fd)
             self._open.pop(fd, None)
             if place is not None and flags & os.O_CREAT and place[1] not in self._names[place[0]]:
@@ -194,6 +243,7 @@ class PowerKernel(Kernel):
     def pwrite(self, fd: int, data: Buffer, offset_bytes: int) -> int:
         """Write, and note what."""
         with self._lock:
+            self._live()
             count = super().pwrite(fd, data, offset_bytes)
             self._wrote(fd, bytes(memoryview(data).cast("B")[:count]), offset_bytes)
             return count
@@ -201,6 +251,7 @@ class PowerKernel(Kernel):
     def pwritev(self, fd: int, buffers: Sequence[Buffer], offset_bytes: int) -> int:
         """Write, and note what."""
         with self._lock:
+            self._live()
             count = super().pwritev(fd, buffers, offset_bytes)
             self._wrote(fd, b"".join(bytes(buffer) for buffer in buffers)[:count], offset_bytes)
             return count
@@ -208,6 +259,7 @@ class PowerKernel(Kernel):
     def write(self, fd: int, data: Buffer) -> int:
         """Write at the position, and note what."""
         with self._lock:
+            self._live()
             position = os.lseek(fd, 0, os.SEEK_CUR)
             count = super().write(fd, data)
             self._wrote(fd, bytes(memoryview(data).cast("B")[:count]), position)
@@ -216,6 +268,7 @@ class PowerKernel(Kernel):
     def ftruncate(self, fd: int, length_bytes: int) -> None:
         """Set the length, and note it."""
         with self._lock:
+            self._live()
             super().ftruncate(fd, length_bytes)
             if opened := self._opened(fd):
                 self._changes.append(Truncate(opened.node, length_bytes))
@@ -223,6 +276,7 @@ class PowerKernel(Kernel):
     def fchmod(self, fd: int, mode: int) -> None:
         """Set permissions, and note them."""
         with self._lock:
+            self._live()
             super().fchmod(fd, mode)
             if opened := self._opened(fd):
                 self._changes.append(Mode(opened.node, mode))
@@ -230,6 +284,7 @@ class PowerKernel(Kernel):
     def chmod(self, path: StrPath, mode: int) -> None:
         """Set permissions, and note them."""
         with self._lock:
+            self._live()
             super().chmod(path, mode)
             place = self._place(Path(os.fsdecode(path)).resolve())
             if place is not None:
@@ -238,6 +293,7 @@ class PowerKernel(Kernel):
     def replace(self, source: StrPath, target: StrPath) -> None:
         """Rename, and note both names as one change."""
         with self._lock:
+            self._live()
             old, new = self._place(source), self._place(target)
             super().replace(source, target)
             assert (old is None) == (new is None), "a rename in or out of what is recorded"
@@ -247,6 +303,7 @@ class PowerKernel(Kernel):
     def exchange(self, one: StrPath, other: StrPath) -> None:
         """Swap two names, and note both as one change."""
         with self._lock:
+            self._live()
             first, second = self._place(one), self._place(other)
             super().exchange(one, other)
             if first and second:
@@ -256,6 +313,7 @@ class PowerKernel(Kernel):
     def link(self, source: StrPath, target: StrPath) -> None:
         """Make a hard link, and note the name."""
         with self._lock:
+            self._live()
             old, new = self._place(source), self._place(target)
             super().link(source, target)
             if old and new:
@@ -264,6 +322,7 @@ class PowerKernel(Kernel):
     def symlink(self, points_to: StrPath, path: StrPath) -> None:
         """Make a symbolic link, and note it with its target, which lives in its directory."""
         with self._lock:
+            self._live()
             place = self._place(path)
             super().symlink(points_to, path)
             if place:
@@ -272,6 +331,7 @@ class PowerKernel(Kernel):
     def unlink(self, path: StrPath) -> None:
         """Remove a name, and note it."""
         with self._lock:
+            self._live()
             place = self._place(path)
             super().unlink(path)
             if place:
@@ -280,6 +340,7 @@ class PowerKernel(Kernel):
     def mkdir(self, path: StrPath, mode: int = 0o700) -> None:
         """Make a directory, and note it."""
         with self._lock:
+            self._live()
             place = self._place(path)
             super().mkdir(path, mode)
             if place:
@@ -289,6 +350,7 @@ class PowerKernel(Kernel):
     def rmdir(self, path: StrPath) -> None:
         """Remove a directory, and note it."""
         with self._lock:
+            self._live()
             place = self._place(path)
             super().rmdir(path)
             if place:
@@ -297,6 +359,7 @@ class PowerKernel(Kernel):
     def fsync(self, fd: int) -> None:
         """Note that what was done to this file, directory or part of a disk is on the medium."""
         with self._lock:
+            self._live()
             if opened := self._opened(fd):
                 self._flushed(self._covered(opened))
 
@@ -307,6 +370,7 @@ class PowerKernel(Kernel):
     def syncfs(self, fd: int) -> None:
         """Note that everything but the disks is on the medium."""
         with self._lock:
+            self._live()
             if self._opened(fd):
                 self._flushed(
                     sum(
@@ -426,7 +490,19 @@ def materialise(
                 place.symlink_to(os.fsdecode(history.nodes[node].data))
             case Kind.FILE:
                 if path not in skip:
-                    place.write_bytes(history.content(node, state))
+                    _write_sparsely(place, history.content(node, state))
                     place.chmod(history.mode(node, state))
     for place, mode in reversed(modes):
         place.chmod(mode)
+
+
+def _write_sparsely(place: Path, data: bytes) -> None:
+    """Write a file; what is zero in a disk takes no time."""
+    step = 1 << 16
+    with place.open("wb") as file:
+        file.truncate(len(data))
+        for start in range(0, len(data), step):
+            piece = data[start : start + step]
+            if piece.count(0) != len(piece):
+                file.seek(start)
+                file.write(piece)

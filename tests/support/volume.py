@@ -163,6 +163,15 @@ class History:
                 mask |= flush.mask
         return mask
 
+    def air(self, cut: int) -> tuple[int, list[int]]:
+        """What a cut during change `cut - 1`, or after it, meets: what lasts, and what may not.
+
+        Returns:
+            The mask of what had been flushed before that change, and all others up to it.
+        """
+        durable = self.durable(cut - 1)
+        return durable, [index for index in range(cut) if not durable >> index & 1]
+
     def touching(self, node: int, area: str | None = None) -> int:
         """Return the mask of changes to a node's content and permissions, or to one area of it."""
         by_area = self._touching.get(node, {})
