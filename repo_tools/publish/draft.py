@@ -13,12 +13,12 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final
 
-from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, Targets, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 from tuf.repository import Repository
 
-from repo_tools.errors import NotEnoughSignatures, SigningFailed
+from repo_tools.errors import NotEnoughSignatures
+from repo_tools.keys.sign import add_signature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -107,11 +107,7 @@ class Draft(Repository):
         md.signed.expires = self._expires[role]
         md.signatures.clear()
         for signer in self._signers.get(role, ()):
-            try:
-                md.sign(signer, append=True)
-            except UnsignedMetadataError as exc:
-                keyid = signer.public_key.keyid
-                raise SigningFailed(keyid[:8], role, f"{exc.__cause__ or exc}") from exc
+            add_signature(md, signer)
         for voter in self._voters:
             result = voter.get_verification_result(role, md.signed_bytes, md.signatures)
             if not result:

@@ -26,7 +26,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
@@ -34,8 +33,8 @@ from repo_tools.errors import (
     RehearsalFailed,
     RepositoryUntrusted,
     RootInvalid,
-    SigningFailed,
 )
+from repo_tools.keys.sign import add_signature
 from repo_tools.publish.plan import TIMESTAMP, Plan, Write, apply
 from repo_tools.publish.published import load_published, load_roots
 from repo_tools.publish.rehearse import Rehearsal, known_roots, rehearse_plan
@@ -239,10 +238,6 @@ def _timestamp_for_both(handover: _Handover, prefix: str, signing: Signing) -> W
     old_data = published.files[TIMESTAMP]
     metadata = Metadata[Timestamp].from_bytes(old_data)
     for signer in signing.signers((handover.new.signed,), Timestamp.type):
-        try:
-            metadata.sign(signer, append=True)
-        except UnsignedMetadataError as exc:
-            keyid = signer.public_key.keyid
-            raise SigningFailed(keyid[:8], Timestamp.type, f"{exc.__cause__ or exc}") from exc
+        add_signature(metadata, signer)
     data = metadata.to_bytes(JSONSerializer(compact=True))
     return Write(f"{prefix}/{TIMESTAMP}", data, replacing=old_data)

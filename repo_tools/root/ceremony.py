@@ -14,12 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root
 from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
-from repo_tools.errors import NotEnoughSignatures, RootInvalid, SigningFailed
+from repo_tools.errors import NotEnoughSignatures, RootInvalid
+from repo_tools.keys.sign import add_signature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -123,7 +123,7 @@ def next_root(previous: Root, change: RootChange, expires: datetime) -> Metadata
     return Metadata(root)
 
 
-def add_signature(metadata: Metadata[Root], signer: Signer, previous: Root | None) -> None:
+def add_root_signature(metadata: Metadata[Root], signer: Signer, previous: Root | None) -> None:
     """Sign a root with one more key.
 
     Raises:
@@ -141,10 +141,7 @@ def add_signature(metadata: Metadata[Root], signer: Signer, previous: Root | Non
             if previous is None
             else None,
         )
-    try:
-        metadata.sign(signer, append=True)
-    except UnsignedMetadataError as exc:
-        raise SigningFailed(keyid[:8], "root", f"{exc.__cause__ or exc}") from exc
+    add_signature(metadata, signer)
 
 
 def merge_signatures(copies: Sequence[Metadata[Root]]) -> Metadata[Root]:

@@ -138,7 +138,7 @@ def sign(
     if not yes and not env.confirm("Sign this root?"):
         raise click.Abort
     for key in load_key_ring(keys).values():
-        ceremony.add_signature(metadata, open_signer(key, env.secrets), before)
+        ceremony.add_root_signature(metadata, open_signer(key, env.secrets), before)
     store_root(file, metadata, kernel=env.kernel)
     _report(metadata, before, file, tell=False)
 

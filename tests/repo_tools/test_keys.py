@@ -29,11 +29,11 @@ SOFTHSM = next(
     [("ed25519", "ed25519"), ("ecdsa", "ecdsa-sha2-nistp256"), ("rsa", "rsassa-pss-sha256")],
 )
 def test_every_kind_signs_what_a_client_believes(newcomer: Owner, kind: str, scheme: str) -> None:
+    newcomer.make_keys("root", "snapshot", "timestamp")
     made = newcomer.do(
-        "key", "generate", "--no-passphrase", "--type", kind,
-        *(newcomer.keys / name for name in ROLES),
-    )["keys"]  # fmt: skip
-    assert {key["scheme"] for key in made} == {scheme}
+        "key", "generate", "--no-passphrase", "--type", kind, newcomer.keys / "targets"
+    )
+    assert made["keys"][0]["scheme"] == scheme
     newcomer.make_root()
     newcomer.do("repo", "init", *newcomer.repository())
     newcomer.publish("1.1.0", start="1.0.0")
