@@ -241,6 +241,7 @@ class Datastore:
     @contextmanager
     def _changing(self) -> Iterator[State]:
         """Yield all of the store to be changed in memory; check and store it afterwards."""
+        self._copy()  # says that there is none, before there is a place for a lock
         with self._locked():
             current = None if self._is_one_copy() else chain.read(self._base)
             state = files.read_copy(self._copy())

@@ -2,7 +2,7 @@ r"""The file of kept values: JSON, with the JSON texts of values as strings insi
 
     {"format": 1,
      "entries": [{"from": "1.0.0", "to": "1.1.0", "migration": "migrate_v1.1.0_x.toml.lz4",
-                  "live": {"data": {"settings.motd": {"was": "\\"hi\\""}}}}],
+                  "live": {"data": {"settings.motd": {"was": "\"hi\""}}}}],
      "pending": {"<transaction>": "<fingerprint>"}}
 
 A correction without `was` or without `foreseen` has no value there. Nothing kept is no file.

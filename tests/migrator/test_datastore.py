@@ -178,6 +178,8 @@ def test_a_copy_by_itself_is_changed_one_setting_at_a_time(host: Host) -> None:
 def test_there_is_none(tmp_path: Path) -> None:
     with pytest.raises(ChainBroken, match="there is no datastore yet"):
         Datastore(tmp_path / "current").read()
+    with pytest.raises(ChainBroken, match="there is no datastore yet"):
+        Datastore(tmp_path / "absent" / "current").set({"a": "1"})
 
 
 class FullDisk(Kernel):
