@@ -154,10 +154,11 @@ def end_cleanly(
 
 
 def system_is_stopping() -> bool:
-    """Whether systemd is shutting the system down."""
-    answer = subprocess.run(
-        ["/usr/bin/systemctl", "is-system-running"], capture_output=True, check=False, text=True
-    )
+    """Whether systemd is shutting the system down; False where there is no systemd."""
+    try:
+        answer = _systemctl("is-system-running")
+    except OSError:
+        return False
     return answer.stdout.strip() == "stopping"
 
 
@@ -165,9 +166,16 @@ def restart_host() -> None:
     """Ask systemd for a restart; returns before it happens.
 
     Raises:
-        RestartFailed: It refused.
+        RestartFailed: It refused, or there is none.
     """
-    command = ["/usr/bin/systemctl", "--no-block", "reboot"]
-    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    try:
+        done = _systemctl("--no-block", "reboot")
+    except OSError as error:
+        raise RestartFailed(f"systemctl: {error.strerror}") from error
     if done.returncode:
-        raise RestartFailed(done.stderr.strip() or f"exit status {done.returncode}")
+        raise RestartFailed(done.stderr.strip() or f"systemctl ended with {done.returncode}")
+
+
+def _systemctl(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["/usr/bin/systemctl", *arguments]
+    return subprocess.run(command, capture_output=True, check=False, text=True)

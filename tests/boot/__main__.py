@@ -9,9 +9,11 @@ has to be.
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +26,7 @@ from tests.boot import cuts, scenarios
 from tests.boot.build import PROJECT, run
 from tests.boot.host import Host, copy_disk
 from tests.boot.journal import Journal, table
+from tests.boot.machine import kill_all
 from tests.boot.world import make_world, tool
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from tests.boot.world import World
 
 WORK = PROJECT / "build" / "test-boot"
+_SERVERS: list[subprocess.Popen[str]] = []
 
 
 class Run:
@@ -120,6 +124,8 @@ class Run:
 def main() -> int:
     """Run everything; the exit code."""
     options = _options()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _stop)
     began = time.monotonic()
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
@@ -138,6 +144,14 @@ def main() -> int:
     if options.transcript is not None:
         _write_transcript(options.transcript, ran.journals, seconds)
     return 0 if ran.good else 1
+
+
+def _stop(number: int, _: object) -> None:
+    kill_all()
+    for server in _SERVERS:
+        server.kill()
+    # Scenarios run in threads, which no exception of this one ends.
+    os._exit(128 + number)
 
 
 def _options() -> argparse.Namespace:
@@ -169,6 +183,7 @@ def _served(directory: Path) -> Iterator[str]:
     ):
         if server.stdout is None:
             raise ValueError("the server has no pipe for its output")
+        _SERVERS.append(server)
         try:
             yield server.stdout.readline().split()[-1]
         finally:

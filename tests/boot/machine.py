@@ -45,6 +45,15 @@ _COMMAND_LINE: Final = (
 )
 
 
+_RUNNING: Final[set[Machine]] = set()
+
+
+def kill_all() -> None:
+    """End all emulators at once; for when the tests are told to stop."""
+    for machine in list(_RUNNING):
+        machine.pull_the_plug()
+
+
 class BootTestError(Exception):
     """The test machinery cannot do what it should, or the guest did not do what it had to."""
 
@@ -120,10 +129,15 @@ class Machine:
                 stderr=errors,
             )
         threading.Thread(target=self._watch_monitor, daemon=True).start()
+        _RUNNING.add(self)
         if saved is not None:
-            # The saved machine's agent waits for a command; it does not say again that it is ready.
-            self._agent = self._accept(self._agent_listener, self.started + 60)
-            self._resume()
+            try:
+                # Its agent waits for a command; it does not say again that it is ready.
+                self._agent = self._accept(self._agent_listener, self.started + 60)
+                self._resume()
+            except BaseException:
+                self.close()
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -222,6 +236,7 @@ class Machine:
         if self._closed:
             return
         self._closed = True
+        _RUNNING.discard(self)
         self.disk.close()
         for listener in (self._agent_listener, self._monitor_listener):
             listener.close()
