@@ -61,7 +61,7 @@ def _bases(
             bases.append(LocalBase(Path(address.file_path())))
             continue
         from updog.http import HttpClient  # noqa: PLC0415
-        from updog.http_source import HttpBase  # noqa: PLC0415
+        from updog.http_base import HttpBase  # noqa: PLC0415
 
         client = client or HttpClient(limits=limits, proxies=proxies, parameters=query)
         bases.append(HttpBase(client, address))

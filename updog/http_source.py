@@ -16,10 +16,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from updog.errors import CannotResume, DownloadFailed
+from updog.errors import DownloadFailed, NotFound
 from updog.http_answers import Unsuitable, Wanted, judge
 from updog.retries import Broken, RateGuard
-from updog.transport import Fetched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,55 +26,9 @@ if TYPE_CHECKING:
     from updog.addresses import Address
     from updog.http import Answer, HttpClient
     from updog.http_answers import Accepted
-    from updog.targets import Target
 
-_CHUNK_BYTES = 64 * 1024
-
-
-class HttpBase:
-    """A directory on a web server.
-
-    Args:
-        client: Sends the requests; shared by the bases of one repository.
-        address: The directory.
-    """
-
-    def __init__(self, client: HttpClient, address: Address) -> None:
-        self.label = address.shown()
-        self._client = client
-        self._address = address
-
-    def fetch(self, file_name: str, max_bytes: int, validator: str | None) -> Fetched:
-        """See `updog.transport.Transport.fetch_metadata`."""
-        failures = 0
-        while True:
-            source = HttpSource(
-                self._client, self._address, file_name, max_bytes=max_bytes, unless=validator
-            )
-            try:
-                return _read_all(source, validator)
-            except CannotResume:
-                # It changed while we were at it.
-                failures += 1
-                if failures > self._client.limits.max_retries:
-                    raise
-            finally:
-                source.close()
-
-    def open(self, target: Target, start_bytes: int, validator: str | None) -> HttpSource:
-        """See `updog.transport.Transport.open_target`."""
-        return HttpSource(
-            self._client,
-            self._address,
-            target.url_path(),
-            length_bytes=target.length_bytes,
-            start_bytes=start_bytes,
-            validator=validator,
-        )
-
-    def close(self) -> None:
-        """Cut off what is under way here and in every base of the same client."""
-        self._client.close()
+# Less than a new connection costs.
+_SHORT_BODY_BYTES = 64 * 1024
 
 
 class HttpSource:
@@ -182,6 +135,19 @@ class HttpSource:
             self._drop()
             self._client.wait(self._call, self._budget, broken, self.shown)
 
+    def _give_back(self, answer: Answer) -> None:
+        """Read past a short body that says nothing to us, so that the connection can be used on."""
+        length = answer.body.length
+        if length is not None and length <= _SHORT_BODY_BYTES:
+            waste = memoryview(bytearray(_SHORT_BODY_BYTES))
+            with contextlib.suppress(Broken), self._connection_errors(), self._call.deadline():
+                while answer.body.receive(waste):
+                    pass
+        if answer.body.length == 0:
+            self._release(answer)
+        else:
+            answer.close()
+
     def _release(self, answer: Answer) -> None:
         """Leave a connection to whoever needs one next; the answer was received to its end."""
         self._call.detach()
@@ -206,6 +172,10 @@ class HttpSource:
         answer = self._client.get(self._address, self._path, headers, self._call)
         try:
             accepted = self._judge(answer)
+        except NotFound:
+            # The usual end of the chain of roots; the next request need not connect anew.
+            self._give_back(answer)
+            raise
         except (Broken, DownloadFailed):
             answer.close()
             raise
@@ -291,13 +261,3 @@ class HttpSource:
 
     def _too_long(self) -> str:
         return f"longer than {self._max_bytes} bytes"
-
-
-def _read_all(source: HttpSource, unless: str | None) -> Fetched:
-    if source.not_modified:
-        return Fetched(None, unless)
-    data = bytearray()
-    chunk = memoryview(bytearray(_CHUNK_BYTES))
-    while received := source.readinto(chunk):
-        data += chunk[:received]
-    return Fetched(bytes(data), source.revalidator)

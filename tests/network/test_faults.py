@@ -467,15 +467,17 @@ class TestStopping:
 
 
 def test_connections_are_used_again(server: Nginx) -> None:
-    """Three targets and what is not modified, one after the other: one connection."""
+    """What is not there, three targets, what is not modified: one connection for all of it."""
     before = server.access_log.read_text()
     with closing(to(server.url)) as transport:
+        with pytest.raises(NotFound):
+            transport.fetch_metadata("2.root.json", 100)
         first = transport.fetch_metadata("timestamp.json", 10_000)
         for _ in range(3):
             assert download(transport) == CONTENT
         transport.fetch_metadata("timestamp.json", 10_000, validator=first.validator)
     lines = server.access_log.read_text().removeprefix(before).splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert len({line.split()[0] for line in lines}) == 1
 
 
