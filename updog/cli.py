@@ -117,7 +117,10 @@ def check_update(
     Nothing is installed; trusted metadata is brought up to date. Exit code 3 if there is none.
     """
     env = app.env
-    with closing(_transport(env, bundle)) as transport:
+    with (
+        closing(_transport(env, bundle)) as transport,
+        app.interrupt.cutting_off(transport.close),
+    ):
         choice = check(env, transport, Request(image, now))
     _print_choice(choice, show_all=show_all, explain=explain)
 
@@ -176,8 +179,7 @@ def update_apply(app: App, *, reboot: bool) -> None:
     """
     from updog.staging import apply_staged  # noqa: PLC0415  each command loads what it needs
 
-    with app.interrupt.deferred():
-        click.echo(apply_staged(app.host, reboot=reboot), err=True)
+    click.echo(apply_staged(app.host, reboot=reboot), err=True)
     _reboot_if(app, wanted=reboot)
 
 
@@ -192,8 +194,7 @@ def update_revert(app: App) -> None:
     """
     from updog.staging import revert  # noqa: PLC0415  as above
 
-    with app.interrupt.deferred():
-        click.echo(revert(app.host), err=True)
+    click.echo(revert(app.host), err=True)
 
 
 @cli.command()
@@ -257,6 +258,7 @@ def _run_update(
     env = app.env
     with (
         closing(_transport(env, bundle)) as transport,
+        app.interrupt.cutting_off(transport.close),
         closing(ActivityFile(env.paths.activity, kernel=env.kernel)) as activity,
         displaying(progress, sys.stderr) as display,
     ):
@@ -290,7 +292,6 @@ def _reboot_if(app: App, *, wanted: bool) -> None:
     from updog.reboot import reboot  # noqa: PLC0415  as above
 
     if wanted:
+        app.interrupt.doing = "about to reboot"
         app.interrupt.stop_if_asked()
-        # The reboot itself ends this process with a signal; that is no failure.
-        with app.interrupt.deferred():
-            reboot()
+        reboot()

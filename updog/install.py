@@ -225,11 +225,10 @@ class _Run:
             cache.prune(env.paths, cached, kernel=env.kernel)
             self._write_images(disk)
             self._rehearse()
-            with interrupt.deferred():
-                interrupt.stop_if_asked()
-                self._mark_valid(disk)
-                if apply:
-                    flip(env, disk)
+            interrupt.stop_if_asked()
+            self._mark_valid(disk)
+            if apply:
+                flip(env, disk)
 
     def _cache(self) -> frozenset[str]:
         _start(self._tools, "caching migrations")
@@ -252,16 +251,14 @@ class _Run:
         jobs = [
             ImageJob(part, target, disk.region(slot, part)) for part, target in self._images.items()
         ]
-        # The pipeline stops its threads in order when the event is set.
-        with self._tools.interrupt.deferred():
-            self._tools.install_images(
-                jobs,
-                self._tools.transport,
-                journal=Journal(self._env.paths.journal, kernel=self._env.kernel),
-                progress=self._tools.progress,
-                cancel=self._tools.interrupt.event,
-                kernel=self._env.kernel,
-            )
+        self._tools.install_images(
+            jobs,
+            self._tools.transport,
+            journal=Journal(self._env.paths.journal, kernel=self._env.kernel),
+            progress=self._tools.progress,
+            cancel=self._tools.interrupt.event,
+            kernel=self._env.kernel,
+        )
 
     def _rehearse(self) -> None:
         env = self._env
@@ -269,10 +266,7 @@ class _Run:
         if not wanted or not env.paths.datastore.is_symlink():
             return
         _start(self._tools, "rehearsing migrations")
-        with self._tools.interrupt.deferred():
-            self._tools.rehearse(
-                env.paths, self._chosen.version, cancel=self._tools.interrupt.event
-            )
+        self._tools.rehearse(env.paths, self._chosen.version, cancel=self._tools.interrupt.event)
 
     def _mark_valid(self, disk: BootDisk) -> None:
         valid = disk.state.mark_inactive_valid(self._env.config.tries)

@@ -1,22 +1,28 @@
-"""How a signal stops an update: at once where that is harmless, a little later where it is not.
+"""How a signal stops a run: soon, in order, and with one line.
 
-The first SIGTERM, SIGINT or SIGHUP sets an event, which long-running work looks at, and raises
-`Interrupted` in the main thread, which ends a blocking call. Inside `deferred` it only sets the
-event: threads are to be stopped in order, or a few writes belong together. Everything is safe
-against being killed at any instant anyway; this is about one clear line and an exit code.
+The first SIGTERM, SIGINT or SIGHUP *asks*: an event is set, which loops and threads look at, and
+what may block is cut off (`cutting_off`), so that it fails at once. The run then ends where it
+looks next, between two steps or inside one, never in the middle of a few writes that belong
+together. The second one *insists*: it raises in the main thread, wherever that is. Everything is
+safe against being killed at any instant anyway; this is about one clear line and an exit code.
+
+Nothing is raised by the first, since a signal may come while Python is at work behind the scenes,
+where an exception is printed and lost. Nor does its handler set the event itself: the main thread
+may hold the event's lock at that moment.
 """
 
 from __future__ import annotations
 
+import _thread
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from updog.errors import Interrupted
+from updog.errors import DownloadFailed, Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -33,7 +39,8 @@ class Interrupt:
     def __init__(self, doing: str = "starting") -> None:
         self.event = threading.Event()
         self.doing = doing
-        self._deferred = 0
+        self._was_asked = False
+        self._cut_offs: list[Callable[[], None]] = []
 
     @contextmanager
     def handling_signals(self) -> Iterator[None]:
@@ -53,13 +60,20 @@ class Interrupt:
                 signal.signal(number, handler)
 
     @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Let no signal raise inside the block; who can stop looks at `event`."""
-        self._deferred += 1
+    def cutting_off(self, cut_off: Callable[[], None]) -> Iterator[None]:
+        """Call `cut_off`, from another thread, if a signal comes during the block.
+
+        Raises:
+            Interrupted: The block failed to download because of it.
+        """
+        self._cut_offs.append(cut_off)
         try:
             yield
+        except DownloadFailed:
+            self.stop_if_asked()
+            raise
         finally:
-            self._deferred -= 1
+            self._cut_offs.remove(cut_off)
 
     def stop_if_asked(self) -> None:
         """Raise if the run was asked to stop.
@@ -67,10 +81,18 @@ class Interrupt:
         Raises:
             Interrupted: It was.
         """
-        if self.event.is_set():
+        if self._was_asked or self.event.is_set():
             raise Interrupted(self.doing)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self.event.set()
-        if not self._deferred:
+        if self._was_asked:
             raise Interrupted(self.doing)
+        self._was_asked = True
+        # The bare function: a Thread object takes locks that the main thread may hold as well.
+        _thread.start_new_thread(self._stop, ())
+
+    def _stop(self) -> None:
+        self.event.set()
+        for cut_off in list(self._cut_offs):
+            with suppress(Exception):
+                cut_off()

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from dataclasses import dataclass
@@ -518,6 +519,33 @@ def test_sigterm_while_the_root_image_arrives(desk: Desk) -> None:
     assert "seed=51" in stuck[0]
     assert "version=1.0.0" in stuck[0]
     assert "target=1.1.0" in stuck[0]
+
+
+@pytest.mark.parametrize("words", [["check-update"], ["update", "--progress", "none"]])
+def test_sigterm_while_a_server_is_silent(words: list[str], desk: Desk) -> None:
+    asked = threading.Event()
+
+    def answer(_handler: Handler, _request: Request) -> None:
+        asked.set()
+        time.sleep(60)
+
+    with answering(answer) as server:
+        desk.configure("", base=server.url)
+        process = subprocess.Popen(
+            command(desk, *words),
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            assert asked.wait(30)
+            process.send_signal(signal.SIGTERM)
+            told = process.communicate(timeout=30)
+        finally:
+            process.kill()
+            process.wait()
+    assert process.returncode == 1
+    assert told[0] == ""
+    assert told[1].startswith("updog: interrupted while ")
+    assert len(told[1].splitlines()) == 2
 
 
 def test_a_check_loads_no_more_than_it_needs(desk: Desk) -> None:

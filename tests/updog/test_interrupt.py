@@ -11,34 +11,67 @@ from pathlib import Path
 
 import pytest
 
-from updog.errors import Interrupted, RebootFailed
+from updog.errors import DownloadFailed, Interrupted, RebootFailed
 from updog.interrupt import Interrupt
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_says_what_was_interrupted(number: signal.Signals) -> None:
-    interrupt = Interrupt()
-    interrupt.doing = "checking metadata"
+def test_the_first_signal_asks(number: signal.Signals) -> None:
+    """It cuts off what may block, and the run ends where it looks next."""
+    interrupt = Interrupt("checking metadata")
     before = signal.getsignal(number)
-    with (
-        pytest.raises(Interrupted, match="interrupted while checking metadata"),
-        interrupt.handling_signals(),
-    ):
+    cut_off = threading.Event()
+    with interrupt.handling_signals(), interrupt.cutting_off(cut_off.set):
         signal.raise_signal(number)
-    assert interrupt.event.is_set()
+        assert cut_off.wait(10)
+        assert interrupt.event.is_set()
+        with pytest.raises(Interrupted, match="interrupted while checking metadata"):
+            interrupt.stop_if_asked()
     assert signal.getsignal(number) is before
 
 
-def test_where_it_is_deferred_it_only_sets_the_event() -> None:
-    interrupt = Interrupt()
+def test_the_second_signal_insists() -> None:
+    interrupt = Interrupt("writing")
     with interrupt.handling_signals():
-        with interrupt.deferred(), interrupt.deferred():
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Interrupted, match="interrupted while writing"):
             signal.raise_signal(signal.SIGTERM)
-            assert interrupt.event.is_set()
-        with pytest.raises(Interrupted):
-            interrupt.stop_if_asked()
+
+
+def test_a_download_that_was_cut_off_was_interrupted() -> None:
+    interrupt = Interrupt("checking metadata")
+    with pytest.raises(DownloadFailed), interrupt.cutting_off(lambda: None):
+        raise DownloadFailed("https://example.com/", "it stalled")
+    interrupt.event.set()
+    with (
+        pytest.raises(Interrupted, match="interrupted while checking metadata"),
+        interrupt.cutting_off(lambda: None),
+    ):
+        raise DownloadFailed("https://example.com/", "the connection was closed")
+
+
+def test_what_is_over_is_not_cut_off() -> None:
+    interrupt = Interrupt()
+    cut_off: list[str] = []
+    running = threading.Event()
+
+    def fails() -> None:
+        cut_off.append("fails")
+        raise OSError
+
+    def last() -> None:
+        cut_off.append("last")
+        running.set()
+
+    with interrupt.handling_signals():
+        with interrupt.cutting_off(lambda: cut_off.append("over")):
+            pass
+        with interrupt.cutting_off(fails), interrupt.cutting_off(last):
+            signal.raise_signal(signal.SIGTERM)
+            assert running.wait(10)
+    assert cut_off == ["fails", "last"]
 
 
 def test_what_was_ignored_before_stays_ignored() -> None:
