@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from repo_tools.clickgroup import INPUT, INPUT_FILE, OUTPUT, answer, json_option
+from repo_tools.clickgroup import INPUT, INPUT_FILE, OUTPUT, answer, json_option, needs_extra
 from repo_tools.environment import Environment
 from repo_tools.keys.keyfile import PUBLIC_SUFFIX, load_key_ring, write_public_key
 from repo_tools.keys.signers import KeyType, generate_key, import_key
@@ -30,6 +30,11 @@ def key() -> None:
 )
 @click.option("--passphrase-file", type=INPUT_FILE, help="Encrypt with the first line of a file.")
 @click.option("--no-passphrase", is_flag=True, help="Leave the private half unencrypted.")
+@click.option(
+    "--token",
+    metavar="hsm:[ID][?label=TOKEN]",
+    help="Make one key inside a PKCS#11 token instead; always ECDSA. NAME.pub names it.",
+)
 @json_option
 @click.pass_obj
 def generate(
@@ -38,12 +43,16 @@ def generate(
     key_type: str,
     passphrase_file: Path | None,
     no_passphrase: bool,
+    token: str | None,
 ) -> None:
     """Make key pairs: NAME.pem, which stays here, and NAME.pub, which goes where it is needed.
 
     NAME may be a path. The private half is encrypted with a passphrase, asked for unless it is in a
     file or in REPO_TOOLS_PASSPHRASE. Nothing is ever overwritten.
     """
+    if token is not None:
+        _generate_in_token(env, names, token)
+        return
     made = []
     for name in names:
         passphrase = None if no_passphrase else _passphrase(env, name.name, passphrase_file)
@@ -55,6 +64,17 @@ def generate(
         ),
         {"keys": [pub.to_json() for pub in made]},
     )
+
+
+def _generate_in_token(env: Environment, names: tuple[Path, ...], token: str) -> None:
+    """Make one key in a token, and name it."""
+    with needs_extra("pkcs11"):
+        from repo_tools.keys.token import generate_token_key  # noqa: PLC0415
+
+    if len(names) != 1:
+        raise click.UsageError("--token makes one key at a time")
+    generate_token_key(names[0].name, token, env.secrets)
+    _import(env, names[0], token)
 
 
 @key.command("import")
@@ -72,7 +92,13 @@ def import_(env: Environment, name: Path, uri: str) -> None:
     azurekms:VAULT/KEY         Azure Key Vault                             updog[azurekms]
     hv:KEY                     HashiCorp Vault transit                     updog[vault]
     """
+    _import(env, name, uri)
+
+
+def _import(env: Environment, name: Path, uri: str) -> None:
+    """Fetch a public half, and store it."""
     public = import_key(name.name, uri, env.secrets)
+    name.parent.mkdir(parents=True, exist_ok=True)
     path = name.with_name(name.name + PUBLIC_SUFFIX)
     write_public_key(public, path, kernel=env.kernel)
     answer(f"{public.label} {public.key.scheme} at {public.uri}: {path}", public.to_json())

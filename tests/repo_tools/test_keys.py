@@ -177,7 +177,7 @@ class TestToken:
 
     @pytest.fixture
     def token(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-        """A token with an EC key; gives the PIN."""
+        """An empty token; gives the PIN."""
         (tmp_path / "tokens").mkdir()
         conf = tmp_path / "softhsm2.conf"
         conf.write_text(f"directories.tokendir = {tmp_path}/tokens\nlog.level = ERROR\n")
@@ -186,17 +186,6 @@ class TestToken:
         subprocess.run(
             ["softhsm2-util", "--init-token", "--free", "--label", "owners", "--pin", "1234",
              "--so-pin", "5678"],
-            check=True, capture_output=True,
-        )  # fmt: skip
-        key = tmp_path / "TEST-KEY.pem"
-        subprocess.run(
-            ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256",
-             "-out", key],
-            check=True, capture_output=True,
-        )  # fmt: skip
-        subprocess.run(
-            ["softhsm2-util", "--import", key, "--token", "owners", "--label", "root",
-             "--id", "02", "--pin", "1234"],
             check=True, capture_output=True,
         )  # fmt: skip
         return "1234"
@@ -212,6 +201,12 @@ class TestToken:
             )  # fmt: skip
 
         newcomer.keys.mkdir(parents=True)
+        made = run("key", "generate", newcomer.keys / "root", "--token", "hsm:2?label=owners")
+        assert made.returncode == 0, made.stderr
+        again = run("key", "generate", newcomer.keys / "root", "--token", "hsm:2?label=owners")
+        assert again.returncode == 1
+        assert "there is a key already, and none is overwritten" in again.stderr
+        (newcomer.keys / "root.pub").unlink()
         done = run("key", "import", newcomer.keys / "root", "hsm:2?label=owners")
         assert done.returncode == 0, done.stderr
         assert json.loads((newcomer.keys / "root.pub").read_bytes())["uri"] == "hsm:2?label=owners"

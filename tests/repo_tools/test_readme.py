@@ -1,0 +1,66 @@
+"""The ceremony in the README of repo_tools, carried out line by line as it stands there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.repo_tools.owner import PROGRAM, Client
+
+README = Path(__file__).parents[2] / "repo_tools" / "README.md"
+
+
+def script() -> str:
+    """Every shell block, one after the other."""
+    return "".join(re.findall(r"^```sh\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL))
+
+
+def test_the_ceremony(tmp_path: Path) -> None:
+    (tmp_path / "boot.ext4").write_bytes(b"boot" * 1024)
+    (tmp_path / "root.ext4").write_bytes(b"root" * 1024 * 64)
+    environ = {name: text for name, text in os.environ.items() if "REPO_TOOLS" not in name}
+    environ |= {
+        "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}",
+        "REPO_TOOLS_PASSPHRASE": "TEST KEY passphrase",
+        "REPO_TOOLS_PIN": "123456",
+    }
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script()],
+        cwd=tmp_path, env=environ, capture_output=True, text=True, check=False,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "alice" / "alice.pem").read_text().startswith("-----BEGIN ENCRYPTED")
+    assert not list(tmp_path.rglob("carol.pem"))
+    assert done.stderr.count("fails: ") == 0
+
+    # What the README promises of the result, seen by python-tuf's client.
+    repo = tmp_path / "served"
+    (repo / "demo").mkdir(parents=True)
+    (repo / "demo" / "x86_64").symlink_to(tmp_path / "repository" / "metal" / "x86_64")
+    (repo / "targets").symlink_to(tmp_path / "repository" / "targets")
+    for version in (1, 2, 3):
+        root = (tmp_path / f"{version}.root.json").read_bytes()
+        client = Client(repo, root, datetime.now(UTC))
+        assert client.updates() == ["1.1.0"]
+        assert client.versions()["root"] == 3
+    signers = {
+        name: {s["keyid"] for s in json.loads((tmp_path / name).read_bytes())["signatures"]}
+        for name in ("1.root.json", "2.root.json", "3.root.json")
+    }
+    people = {
+        name: json.loads((tmp_path / path / f"{name}.pub").read_bytes())["keyid"]
+        for name, path in (("alice", "alice"), ("bob", "bob"), ("carol", "carol"),
+                           ("dave", "dave"), ("erin", "erin"))
+    }  # fmt: skip
+    assert signers["1.root.json"] == {people["alice"], people["carol"]}
+    assert signers["2.root.json"] == {people["alice"], people["bob"], people["dave"]}
+    assert signers["3.root.json"] == {people["alice"], people["erin"]}
+
+
+def test_there_is_something_to_carry_out() -> None:
+    assert script().count("repo-tools ") >= 25
