@@ -71,7 +71,11 @@ def carry(state: State, route: Route, bodies: Mapping[str, Body], workshop: Work
             kept.restore_above(state, leg.older)
     tree.check(state, unchanged=before)
     kept.remember_pending(state)
+    entries = len(kept.entries)
     state.kept = kept_file.render(kept)
+    if len(kept.entries) < entries:
+        lost = entries - len(kept.entries)
+        _log.warning("too much to keep for the way back: left out the %d oldest migrations", lost)
     return state
 
 

@@ -16,7 +16,7 @@ import string
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from migrator import chain, files
+from migrator import chain, files, values
 from migrator.errors import NoSpace, StoreUnwritable
 from partition import durable
 from partition.errors import PartitionError
@@ -129,9 +129,9 @@ def _needs(state: State, block_bytes: int) -> tuple[int, int]:
             while parent not in directories:
                 directories.add(parent)
                 parent = parent.rpartition("/")[0]
-            blocks += max(1, -(-len(text.encode()) // block_bytes))
+            blocks += max(1, -(-values.length_bytes(text) // block_bytes))
             names += 1
         blocks += len(directories)
         names += len(directories)
-    blocks += -(-len((state.kept or "").encode()) // block_bytes)
+    blocks += -(-values.length_bytes(state.kept or "") // block_bytes)
     return blocks * block_bytes + names * _NAME_BYTES + _SPARE_BYTES, names

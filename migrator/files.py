@@ -30,10 +30,6 @@ LIVE = "live"
 PENDING = "pending"
 KEPT = "kept.json"
 
-# Far above any real value and store; a migration that writes more than this has gone wrong.
-MAX_VALUE_BYTES = 16 << 20
-MAX_STORE_BYTES = 256 << 20
-
 _DIRECTORY_MODE = 0o755
 _FILE_MODE = 0o644
 
@@ -96,14 +92,14 @@ def read_copy(path: Path) -> State:
             raise StoreCorrupt(str(place), "it is a symbolic link")
     if not (path / LIVE).is_dir():
         raise StoreCorrupt(str(path), f"it has no directory '{LIVE}'")
-    budget = [MAX_STORE_BYTES]
+    budget = [values.MAX_STORE_BYTES]
     state = State(live=_read_tree(path / LIVE, budget))
     for entry in _scan(str(path / PENDING), missing_ok=True):
         if not entry.is_dir(follow_symlinks=False):
             raise StoreCorrupt(entry.path, "it is not a transaction's directory")
         state.pending[_decode(entry.name, entry.path)] = _read_tree(Path(entry.path), budget)
     if (path / KEPT).exists():
-        state.kept = _read_file(str(path / KEPT), budget)
+        state.kept = _read_file(str(path / KEPT), [values.MAX_VALUE_BYTES])
     return state
 
 
@@ -205,7 +201,7 @@ def _read_file(path: str, budget: list[int]) -> str:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            limit = min(MAX_VALUE_BYTES, budget[0])
+            limit = min(values.MAX_VALUE_BYTES, budget[0])
             chunks = []
             while limit >= 0 and (chunk := os.read(fd, min(1 << 20, limit + 1))):
                 chunks.append(chunk)

@@ -19,6 +19,8 @@ from migrator.kept import Correction, Entry, Kept, Losses
 
 Json: TypeAlias = "dict[str, Any]"
 _FORMAT = 1
+# Less than a copy's reader takes (`migrator.files`), with room for the transactions.
+MAX_BYTES = 12 << 20
 
 
 def parse(text: str) -> Kept:
@@ -39,15 +41,24 @@ def parse(text: str) -> Kept:
 
 
 def render(kept: Kept) -> str | None:
-    """Return the file's text, or None if there is nothing to keep."""
-    if not kept.entries:
+    """Return the file's text, or None if there is nothing to keep.
+
+    What was lost longest ago is left out where all of it would make the file too long to be read
+    again; `kept` then lacks it too.
+    """
+    room = MAX_BYTES
+    texts: list[str] = []
+    for entry in reversed(kept.entries):
+        text = values.dump(_entry_to(entry))
+        room -= len(text.encode()) + 1
+        if room < 0:
+            break
+        texts.append(text)
+    kept.entries = kept.entries[len(kept.entries) - len(texts) :]
+    if not texts:
         return None
-    document = {
-        "format": _FORMAT,
-        "entries": [_entry_to(entry) for entry in kept.entries],
-        "pending": kept.pending,
-    }
-    return values.dump(document)
+    entries, pending = ",".join(reversed(texts)), values.dump(kept.pending)
+    return f'{{"format":{_FORMAT},"entries":[{entries}],"pending":{pending}}}'
 
 
 def _entry_to(entry: Entry) -> Json:

@@ -148,9 +148,14 @@ def check(state: State, unchanged: State | None = None) -> None:
         ResultInvalid: Not storable; names the key.
     """
     known = dict(unchanged.trees()) if unchanged else {}
+    total_bytes = 0
     for transaction, tree in state.trees():
         before = known.get(transaction, Tree())
         _check_tree(tree, before, describe(transaction))
+        texts = (*tree.data.values.values(), *tree.metadata.values.values())
+        total_bytes += sum(map(values.length_bytes, texts))
+    if total_bytes > values.MAX_STORE_BYTES:
+        raise ResultInvalid(f"all of them together are longer than {values.MAX_STORE_BYTES} bytes")
 
 
 def _check_tree(tree: Tree, before: Tree, where: str) -> None:

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 Json = Any
 _SPACE = " \t\r\n"
 
+# Far above any real value and store; what is longer has gone wrong. Nothing is written that is too
+# long to be read again.
+MAX_VALUE_BYTES = 16 << 20
+MAX_STORE_BYTES = 256 << 20
+
 
 class _NotStrictJson(ValueError):
     """Raised by the hooks of the decoder."""
@@ -82,8 +87,9 @@ def check_data(text: str) -> None:
     """Check that a JSON text may be the value of a setting.
 
     Raises:
-        ValueError: Not JSON, or an object.
+        ValueError: Not JSON, an object, or too long.
     """
+    _check_length(text)
     if isinstance(parse(text), dict):
         reason = "it is an object; a setting is a scalar or a list"
         raise ValueError(reason)  # noqa: TRY004  it is the text that is wrong
@@ -93,8 +99,9 @@ def check_metadata(text: str) -> None:
     """Check that a JSON text may be metadata: any JSON.
 
     Raises:
-        ValueError: Not JSON.
+        ValueError: Not JSON, or too long.
     """
+    _check_length(text)
     parse(text)
 
 
@@ -113,3 +120,13 @@ def same(left: str | None, right: str | None) -> bool:
 def strings(values: Iterable[str]) -> str:
     """Return the JSON text of a list of strings."""
     return dump(list(values))
+
+
+def length_bytes(text: str) -> int:
+    """Return how many bytes a text takes as UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _check_length(text: str) -> None:
+    if length_bytes(text) > MAX_VALUE_BYTES:
+        raise ValueError(f"it is longer than {MAX_VALUE_BYTES} bytes")

@@ -160,6 +160,15 @@ def test_what_cannot_be_stored_changes_nothing(
     assert host.files() == LIVE
 
 
+def test_nothing_is_stored_that_is_too_long_to_be_read_again(host: Host, store: Datastore) -> None:
+    with pytest.raises(ValueInvalid, match="longer than 16777216 bytes"):
+        store.set({"settings.motd": '"' + "x" * (16 << 20) + '"'})
+    long = '"' + "ü" * (8_000_000) + '"'
+    with pytest.raises(ResultInvalid, match="all of them together are longer"):
+        store.set({f"n{number}": long for number in range(20)})
+    assert host.files() == LIVE
+
+
 def test_a_group_left_without_values_gives_way_to_a_value(host: Host, store: Datastore) -> None:
     """As after a power cut between removing the last value of a group and the group itself."""
     (host.current / "live/settings/group/inner").mkdir(parents=True)

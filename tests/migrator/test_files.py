@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from migrator import files
+from migrator import files, values
 from migrator.errors import StoreCorrupt
 from migrator.plan import changes
 from migrator.tree import State
@@ -139,7 +139,7 @@ def test_a_fifo_does_not_stop_us(tmp_path: Path) -> None:
 def test_a_value_that_is_far_too_long_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "live").mkdir()
     with (tmp_path / "live" / "a").open("wb") as file:
-        file.truncate(files.MAX_VALUE_BYTES + 1)
+        file.truncate(values.MAX_VALUE_BYTES + 1)
     with pytest.raises(StoreCorrupt, match="longer than any setting may be"):
         files.read_copy(tmp_path)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from semver import Version
 
-from migrator import data_migration, kept_file
+from migrator import data_migration, files, kept_file
 from migrator.carry import Body, Program, carry
 from migrator.executable import Limits
 from migrator.kept import Correction, Entry, Kept, Losses
@@ -325,6 +325,27 @@ class TestTheFile:
         host.go(UP.back())
         assert host.live == {"b": 1}
         assert "cannot use what earlier migrations kept" in caplog.text
+
+    def test_it_never_grows_longer_than_can_be_read(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The oldest losses are given up, not the datastore."""
+        long = "x" * 5_000_000
+        names = [f"settings.n{number}" for number in range(4)]
+        bodies = {
+            name: migration(name, f'[[steps]]\nkind = "remove-settings"\nsettings = ["{name}"]')
+            for name in names
+        }
+        host = Traveller(tmp_path, state(dict.fromkeys(names, long)), bodies)
+        route = way((V1, V2, names))
+        host.go(route)
+        assert host.state.kept is not None
+        assert len(host.state.kept) < 13_000_000
+        assert "left out the 2 oldest migrations" in caplog.text
+        files.write_copy(tmp_path / "copy", host.state, files.PlainWriter())
+        host.state = files.read_copy(tmp_path / "copy")
+        host.go(route.back())
+        assert host.live == {"settings.n2": long, "settings.n3": long}
 
     def test_trees_that_lost_nothing_are_not_in_it(self) -> None:
         kept = Kept()
