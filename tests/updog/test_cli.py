@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -26,6 +27,8 @@ from tests.support.servers import answering
 from updog.cli import cli
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from click.testing import Result
 
     from tests.support.servers import Handler, Request
@@ -75,6 +78,17 @@ class Desk:
 
     def flags(self) -> dict[int, Flags]:
         return {number: flags(self.host.disk, number) for number in (BOOT_A, BOOT_B)}
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Levels are the process's own; another test's lines must not be lost to `--log-level`."""
+    loggers = [logging.getLogger(name) for name in (None, "partition", "signpost", "updog")]
+    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture

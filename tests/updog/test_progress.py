@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import io
 import json
+import logging
 import os
 import pty
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -18,11 +20,23 @@ from updog.progress import Everybody, NoProgress
 from updog.progress_display import Bars, JsonLines, PlainLines, displaying
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from updog.progress import Progress
 
 MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Levels are the process's own; another test's lines must not be lost to `--log-level`."""
+    loggers = [logging.getLogger(name) for name in (None, "partition", "signpost", "updog")]
+    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 class Clock:
@@ -120,9 +134,6 @@ def test_objects_are_one_a_line() -> None:
 
 
 def test_log_lines_are_objects_among_objects(capsys: pytest.CaptureFixture[str]) -> None:
-    import logging  # noqa: PLC0415
-    import sys  # noqa: PLC0415
-
     logs.configure("info")
     log = logging.getLogger("updog.test")
     with displaying("json", sys.stderr) as display:
