@@ -7,8 +7,8 @@ BIN ?= .venv/bin
 DESTDIR ?=
 LIB := $(DESTDIR)/usr/lib
 SHARE := $(DESTDIR)/usr/share
-PYTHON_VERSION := $(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-SITE := $(LIB)/updog/lib/python$(PYTHON_VERSION)/site-packages
+PYTHON_VERSION = $(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+SITE = $(LIB)/updog/lib/python$(PYTHON_VERSION)/site-packages
 INSTALL_DATA := install -D -m 0644
 INSTALL_PROGRAM := install -D -m 0755
 

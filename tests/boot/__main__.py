@@ -129,6 +129,7 @@ def main() -> int:
     began = time.monotonic()
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
+    _check_scripts()
     with _served(WORK / "repositories") as url:
         world = make_world(WORK)
         built_seconds = time.monotonic() - began
@@ -144,6 +145,23 @@ def main() -> int:
     if options.transcript is not None:
         _write_transcript(options.transcript, ran.journals, seconds)
     return 0 if ran.good else 1
+
+
+def _check_scripts() -> None:
+    """No fault is found by shellcheck with what runs as a shell script on a host, or builds one."""
+    named = (
+        *("boot/initramfs-tools/*/*", "boot/health/required.d/*", "packaging/*.sh"),
+        *("packaging/debian/*.p*", "tests/boot/os/*", "tests/boot/os/files/**/*"),
+    )
+    scripts = sorted(
+        path
+        for pattern in named
+        for path in PROJECT.glob(pattern)
+        if path.is_file() and path.read_bytes().startswith((b"#!/bin/sh", b"#!/usr/bin/env bash"))
+    )
+    scripts.append(PROJECT / "boot/initramfs-tools/scripts/signpost")
+    run(["shellcheck", "-x", *scripts])
+    _say(f"shellcheck finds no fault with {len(scripts)} scripts")
 
 
 def _stop(number: int, _: object) -> None:

@@ -70,15 +70,16 @@ class Host:
             saved=saved,
         )
 
-    def boot(self, version: str, active: str, greeting: str) -> Machine:
+    def boot(self, version: str, active: str, greeting: str, *, command_line: str = "") -> Machine:
         """Switch it on, wait until it is up, and check that it is what it should be.
 
         Args:
             version: VERSION_ID that must come up.
             active: The set it must run from.
             greeting: The value of its greeting in the settings, in the form of that version.
+            command_line: More for the kernel's.
         """
-        machine = self.start()
+        machine = self.start(command_line=command_line)
         try:
             machine.wait_for_agent(AGENT_SECONDS)
             self.check_running(machine, version, active, greeting)

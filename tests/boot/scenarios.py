@@ -7,6 +7,8 @@ other story has a host of its own and can run beside the rest.
 from __future__ import annotations
 
 import re
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.boot.build import run
@@ -31,6 +33,7 @@ def first_boot(host: Host) -> None:
         journal.step("first boot", "1.0.0 on set A, on dm-verity, datastore created")
         journal.expect("verdict", host.wait_for_verdict(machine), "active")
         host.shell(machine, "signpost status")
+        _check_units(host, machine)
         host.shell(machine, f"migrator datastore set settings.motd '{GREETING}'")
         end = host.restart(machine, "systemctl poweroff")
     journal.expect("end of the first boot", end, "guest-shutdown")
@@ -182,6 +185,34 @@ def own_kernel(host: Host) -> None:
     journal.step("first boot of 3.0.0", "its own kernel, set A, settings migrated, confirmed")
 
 
+def bad_signature(host: Host) -> None:
+    """The root hash has a signature that the kernel does not accept: the set is given up."""
+    journal = host.journal
+    journal.heading("Somebody puts another signature beside the root hash of set B.")
+    number = host.boot_partitions()["B"]
+    with tempfile.TemporaryDirectory(prefix="boot-") as directory:
+        image, signature = Path(directory, "boot"), Path(directory, "root-hash.p7s")
+        host.read_partition(number, image)
+        signature.write_bytes(b"not a signature")
+        run(["debugfs", "-w", "-R", f"write {signature} root-hash.p7s", image])
+        host.overwrite(number, 0, image.read_bytes())
+    with host.boot("1.0.0", "A", GREETING) as machine:
+        _expect_text(machine.serial(), r"set B does not start: cannot open .* with dm-verity")
+    journal.step("signature refused", "set B given up, 1.0.0 on set A in the same boot")
+
+
+def boot_loader(host: Host) -> None:
+    """A boot loader has chosen, as GRUB's gptprio does: its choice is taken, no try is spent."""
+    journal = host.journal
+    before = host.flags()
+    shown = run(["sgdisk", "-i", str(host.boot_partitions()["A"]), host.disk])
+    unique = shown.partition("Partition unique GUID: ")[2].split()[0]
+    with host.boot("1.0.0", "A", GREETING, command_line=f"signpost.boot={unique}") as machine:
+        machine.pull_the_plug()
+    journal.expect("flags", host.flags(), before)
+    journal.step("signpost.boot= names A", "1.0.0 on set A; the flags are the boot loader's affair")
+
+
 def damaged_table(host: Host) -> None:
     """The primary partition table is damaged: the backup is used, and the primary repaired."""
     journal = host.journal
@@ -205,6 +236,8 @@ STORIES: Final[tuple[Callable[[Host], None], ...]] = (
     own_kernel,
     stuck,
     damaged_table,
+    boot_loader,
+    bad_signature,
 )
 """Those that start with 2.0.0 confirmed on set B."""
 
@@ -245,6 +278,24 @@ def _comes_back(host: Host, version: str, reason: str) -> None:
         _expect_text(shown, rf"Last failure: Set A \({re.escape(version)}\) .*{reason}")
         _not_again(host, machine)
     journal.step("next boot", "2.0.0 on set B, with the reason; not tried again")
+
+
+def _check_units(host: Host, machine: Machine) -> None:
+    """No fault is found with the units, and those that can be are well confined."""
+    listing = "cd /usr/lib/systemd/system; ls migrator* signpost-* updog-*"
+    names = machine.run(listing).stdout.replace("@.", "@x.").split()
+    result = machine.run(f"systemd-analyze verify --man=no {' '.join(names)}")
+    host.journal.expect("systemd-analyze verify", (result.status, result.stderr), (0, ""))
+    services = [name for name in names if name.endswith(".service")]
+    # Checks belong to the owner, and must be able to look at everything.
+    services.remove("signpost-health.service")
+    host.shell(
+        machine,
+        f"for unit in {' '.join(services)}; do "
+        "systemd-analyze security --no-pager --threshold=30 $unit >/run/exposure || exit 1; "
+        "tail -n 1 /run/exposure; done",
+    )
+    host.journal.step("units", f"systemd finds no fault with {len(names)}, exposure below 3")
 
 
 def _not_again(host: Host, machine: Machine) -> None:
