@@ -17,11 +17,15 @@ _MEMORY = Path("/dev/shm")  # noqa: S108  a private directory is made in it
 _NEEDED_BYTES = 512 << 20
 
 
+def roomy() -> Path | None:
+    """A directory in memory, if there is one with room; None: where temporary files go."""
+    if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _NEEDED_BYTES:
+        return _MEMORY
+    return None
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """A directory for hundreds of small hosts: in memory, where there is room."""
-    if not (os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _NEEDED_BYTES):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(prefix="updog-tests-", dir=_MEMORY) as directory:
+def place() -> Iterator[Path]:
+    """A directory for hundreds of small hosts, removed after the test."""
+    with tempfile.TemporaryDirectory(prefix="updog-tests-", dir=roomy()) as directory:
         yield Path(directory)
