@@ -6,7 +6,7 @@
     ├── KeyFileInvalid, KeyUnavailable (WrongPassphrase), SigningFailed
     ├── RootInvalid, NotEnoughSignatures, RehearsalFailed
     ├── StoreFailed (AlreadyThere, PublishedMeanwhile)
-    ├── NoRepository, RepositoryExists, RepositoryUntrusted
+    ├── NoRepository, RepositoryExists, RepositoryDamaged, RepositoryUntrusted
     ├── ImageInvalid, LayoutInvalid, PolicyInvalid, ManifestEditRefused
     └── PublishRefused, ValidationFailed, ExpiryNear, Declined      verdicts
 
@@ -166,6 +166,17 @@ class RepositoryExists(RepoToolsError):
     def __init__(self, where: str) -> None:
         super().__init__(f"cannot make a repository at {where}: there is one already")
         self.where = where
+
+
+class RepositoryDamaged(RepoToolsError):
+    """Where a new repository was asked for lie the remains of one that hosts know."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            f"cannot make a repository at {where}: there was one, and its timestamp.json is missing"
+        )
+        self.where = where
+        self.hint = "bring that file back: hosts would refuse one that starts over"
 
 
 class RepositoryUntrusted(RepoToolsError):

@@ -43,8 +43,8 @@ def manifest_problems(manifest: Manifest, targets: Collection[str]) -> Iterator[
         if maxima and not any(update.version <= maxima[0] for update in updates):
             yield f"no update of {line} is at or below its maximum version {maxima[0]}"
         for update in updates:
-            yield from migration_problems(manifest, line, update.version)
             yield from _wave_problems(update)
+        yield from migration_problems(manifest, line, [update.version for update in updates])
 
 
 def manifest_warnings(manifest: Manifest, targets: Collection[str], now: datetime) -> Iterator[str]:

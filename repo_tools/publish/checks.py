@@ -22,12 +22,10 @@ from typing import TYPE_CHECKING
 
 from partition.errors import size_text
 from repo_tools.publish.manifest_edit import Line, find_update, line_of
-from updog.errors import NoMigrationPath
-from updog.migrations import find_path
 from updog.versions import Version, precedence
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from updog.manifest import Manifest, Update
 
@@ -55,7 +53,7 @@ def publish_problems(
         *_order(before, update),
         *_recalled(before, after, update),
         *_sizes(content_bytes, capacity_bytes),
-        *migration_problems(after, line_of(update), update.version),
+        *migration_problems(after, line_of(update), [update.version]),
         *target_problems(after, targets),
     )
 
@@ -66,14 +64,43 @@ def running_versions(manifest: Manifest, line: Line) -> tuple[Version, ...]:
     return tuple(sorted(steps | {precedence(u.version) for u in line.of(manifest)}))
 
 
-def migration_problems(manifest: Manifest, line: Line, version: Version) -> Iterator[str]:
-    """Paths that are missing between a version and those that hosts may run, both ways."""
-    for other in running_versions(manifest, line):
-        for current, wanted in ((other, version), (version, other)):
-            try:
-                find_path(manifest.migrations, current, wanted)
-            except NoMigrationPath:
-                yield f"there is no migration path from {current} to {wanted}"
+def migration_problems(
+    manifest: Manifest, line: Line, versions: Iterable[Version]
+) -> Iterator[str]:
+    """Paths that are missing between some versions and those that hosts may run, both ways.
+
+    Steps lead upwards and are walked back for the way down, so a path exists in both directions or
+    in none (`updog.migrations`). What can be reached is worked out once for all versions.
+    """
+    running = running_versions(manifest, line)
+    connected = _connected(manifest, running)
+    rank = {version: number for number, version in enumerate(running)}
+    for version in versions:
+        missing = ~connected[rank[precedence(version)]]
+        for number, other in enumerate(running):
+            if missing >> number & 1:
+                yield f"there is no migration path from {other} to {version}"
+                yield f"there is no migration path from {version} to {other}"
+
+
+def _connected(manifest: Manifest, running: Sequence[Version]) -> list[int]:
+    """For each version, in order, the versions that it is connected with, as bits of a number.
+
+    Whole sets at a time, since repositories have a thousand updates and more.
+    """
+    rank = {version: number for number, version in enumerate(running)}
+    steps = [
+        (rank[precedence(start)], rank[precedence(end)])
+        for start, end in manifest.migrations
+        if start < end
+    ]
+    above = [1 << number for number in range(len(running))]
+    for start, end in sorted(steps, reverse=True):
+        above[start] |= above[end]
+    below = [1 << number for number in range(len(running))]
+    for start, end in sorted(steps, key=lambda step: step[1]):
+        below[end] |= below[start]
+    return [up | down for up, down in zip(above, below, strict=True)]
 
 
 def target_problems(manifest: Manifest, targets: Collection[str]) -> Iterator[str]:

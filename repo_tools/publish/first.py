@@ -9,14 +9,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from repo_tools.errors import RepositoryExists
+from tuf.api.metadata import Metadata, Targets
+
+from repo_tools.errors import RepositoryDamaged, RepositoryExists
 from repo_tools.publish.plan import TIMESTAMP, apply
-from repo_tools.publish.published import ROOT_MAX_BYTES
+from repo_tools.publish.published import METADATA_MAX_BYTES, ROOT_MAX_BYTES
 from repo_tools.publish.release import Change, Ground, Outcome, forecast, sign, taken_versions
 from repo_tools.root.ceremony import parse_root, require_complete
-from updog.manifest import Manifest
+from updog.manifest import MANIFEST_NAME, Manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from repo_tools.publish.session import How
     from repo_tools.publish.signing import Signing
     from repo_tools.store.base import Store
@@ -29,6 +33,7 @@ def make_repository(store: Store, prefix: str, root: bytes, signing: Signing, ho
 
     Raises:
         RepositoryExists: There is a repository already.
+        RepositoryDamaged: There was one, and its timestamp is gone.
         NotEnoughSignatures: The root, or a role, lacks signatures.
     """
     metadata = parse_root(root, "to publish")
@@ -38,7 +43,10 @@ def make_repository(store: Store, prefix: str, root: bytes, signing: Signing, ho
     with store.lock():
         if store.read(f"{prefix}/{TIMESTAMP}", ROOT_MAX_BYTES) is not None:
             raise RepositoryExists(where)
-        ground = Ground(where, prefix, (metadata.signed,), None, taken_versions(store, prefix))
+        taken = taken_versions(store, prefix)
+        if taken.get("root", version) > version or _has_had_updates(store, prefix, taken):
+            raise RepositoryDamaged(where)
+        ground = Ground(where, prefix, (metadata.signed,), None, taken)
         change = Change(manifest=Manifest())
         signing.require(ground.voters, change.roles)
         told = forecast(ground, change, signing)
@@ -48,3 +56,14 @@ def make_repository(store: Store, prefix: str, root: bytes, signing: Signing, ho
             return outcome
         plan = sign(ground, change, signing, extra_metadata={f"{version}.root.json": root})
         return replace(outcome, written=apply(store, plan), published=True)
+
+
+def _has_had_updates(store: Store, prefix: str, taken: Mapping[str, int]) -> bool:
+    """Whether what lies there is more than an interrupted `init` leaves."""
+    for version in range(1, taken.get(Targets.type, 0) + 1):
+        data = store.read(f"{prefix}/{version}.targets.json", METADATA_MAX_BYTES)
+        if data is not None and Metadata[Targets].from_bytes(data).signed.targets.keys() - {
+            MANIFEST_NAME
+        }:
+            return True
+    return False

@@ -102,7 +102,7 @@ class S3Store:
 
     def names(self, directory: str) -> list[str]:
         """See `ReadableStore.names`."""
-        prefix = self._key(f"{directory}/")
+        prefix = self._key(f"{directory}/" if directory else "")
         with self._errors("list", directory):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=prefix, Delimiter="/"

@@ -278,6 +278,10 @@ MESSAGES = [
         errors.RepositoryExists("x"),
         "cannot make a repository at x: there is one already",
     ),
+    (
+        errors.RepositoryDamaged("x"),
+        "cannot make a repository at x: there was one, and its timestamp.json is missing",
+    ),
     (errors.RepositoryUntrusted("x", "root", "odd"), "cannot trust root of x: odd"),
     (errors.ImageInvalid("x", "odd"), "cannot publish image x: odd"),
     (errors.LayoutInvalid("x", "odd"), "cannot use disk layout x: odd"),

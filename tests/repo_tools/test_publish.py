@@ -307,6 +307,20 @@ class TestWhatIsNotThere:
         assert "there is one already" in owner.refused("repo", "init", *owner.repository())
         assert owner.client().updates() == ["1.1.0"]
 
+    def test_init_does_not_start_over_where_a_file_was_lost(self, owner: Owner) -> None:
+        owner.publish("1.1.0", start="1.0.0")
+        (owner.metadata / "timestamp.json").rename(owner.base / "kept")
+        said = owner.refused("repo", "init", *owner.repository())
+        assert said.endswith("there was one, and its timestamp.json is missing")
+        (owner.base / "kept").rename(owner.metadata / "timestamp.json")
+        assert owner.client().updates() == ["1.1.0"]
+
+    def test_an_interrupted_init_can_be_run_again(self, owner: Owner) -> None:
+        (owner.metadata / "timestamp.json").unlink()
+        done = owner.do("repo", "init", *owner.repository())
+        assert done["versions"] == {"targets": 2, "snapshot": 2, "timestamp": 1}
+        assert owner.client().updates() == []
+
 
 class TestTrust:
     """What is published is built upon only if it follows from the owner's root."""
