@@ -132,6 +132,31 @@ def test_a_mixture_of_two_publications_is_refused(repository: Repository, cached
         load_offline(repository.shipped_root, cached)
 
 
+def test_another_snapshot_of_the_same_version_is_refused(
+    repository: Repository, cached: Path
+) -> None:
+    """Signed as well; only the digest in the timestamp tells the two apart."""
+    repository.snapshot.expires = NOW
+    repository.publish("snapshot", bump=False)
+    (cached / "2.snapshot.json").write_bytes(repository.files["2.snapshot.json"])
+    with pytest.raises(RepositoryInvalid, match="snapshot"):
+        load_offline(repository.shipped_root, cached)
+
+
+def test_a_root_that_its_own_keys_did_not_sign_is_refused(tmp_path: Path) -> None:
+    """The old key alone hands the root over to a new one, which may not even exist."""
+    repository = Repository()
+    old = repository.signers["root"]
+    repository.signers["root"] = []
+    repository.add_key("root")
+    repository.root.revoke_key(old[0].public_key.keyid, "root")
+    repository.signers["root"] = old
+    repository.publish("root")
+    repository.write(tmp_path)
+    with pytest.raises(RepositoryInvalid, match="root was signed by 0/1 keys"):
+        load_offline(repository.shipped_root, tmp_path / "metadata")
+
+
 def test_versions_count_where_no_digests_are_listed(tmp_path: Path) -> None:
     repository = Repository(hashes=False)
     repository.publish_all()
