@@ -56,7 +56,8 @@ class Body(http.client.HTTPResponse):
             # it out only together with bytes that are still to come, or lose it if none do.
             wanted = min(len(view), io.DEFAULT_BUFFER_SIZE)
             received = _put(self.fp.read1(wanted), view)
-            self._has_leftovers = received == wanted
+            # One read of the buffer's own size takes all that lies in it.
+            self._has_leftovers = received == wanted < io.DEFAULT_BUFFER_SIZE
         else:
             received = self.fp.readinto1(view)
         if self.length is not None:
