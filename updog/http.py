@@ -92,6 +92,7 @@ class HttpClient:
         self._parameters = parameters
         self._stopped = threading.Event()
         self._calls: WeakSet[Call] = WeakSet()
+        self._lock = threading.Lock()
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.verify = _certificates()
@@ -104,7 +105,8 @@ class HttpClient:
         """Return a handle on the requests for one file."""
         # Twice as long as silence may last, so that silence is reported as what it is.
         call = Call(2 * self.limits.stall_timeout_seconds)
-        self._calls.add(call)
+        with self._lock:
+            self._calls.add(call)
         if self._stopped.is_set():
             call.abort()
         return call
@@ -164,7 +166,9 @@ class HttpClient:
     def close(self) -> None:
         """Cut off every request and every wait, now and from now on. From any thread."""
         self._stopped.set()
-        for call in list(self._calls):
+        with self._lock:
+            calls = list(self._calls)
+        for call in calls:
             call.abort()
         self._session.close()
 

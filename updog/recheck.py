@@ -21,6 +21,7 @@ here, which would take longer than all the rest.
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _TIMESTAMP: Final = "timestamp.json"
 _MAX_TIMESTAMP_BYTES: Final = 1 << 20
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ def _short_way(env: Environment, transport: Transport, name: str) -> CurrentTarg
     record = store.read_record()
     if record is None:
         return None
-    now = trusted_time(env.now, last_trusted=record.last_trusted, build_time=None).now
+    time = trusted_time(env.now, last_trusted=record.last_trusted, build_time=None)
+    now = time.now
     age = now - record.refreshed
     if not (
         now < record.expires
@@ -88,6 +91,8 @@ def _short_way(env: Environment, transport: Transport, name: str) -> CurrentTarg
     data = _unchanged_target(store, record, name)
     if data is None or not _is_current(transport, record):
         return None
+    if time.note:
+        _LOG.warning("%s", time.note)
     return CurrentTarget(data, now)
 
 

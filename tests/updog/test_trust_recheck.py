@@ -182,13 +182,17 @@ def test_not_modified_does_not_make_metadata_younger(host: Host, role: str) -> N
         host.check()
 
 
-def test_a_clock_set_back_does_not_make_metadata_younger(host: Host) -> None:
+def test_a_clock_set_back_does_not_make_metadata_younger(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
     host.repository.timestamp.expires = NOW + 2 * HOUR
     host.repository.publish("timestamp")
     host.now += HOUR
     host.check()
     host.now -= 30 * 24 * HOUR
+    assert "going by the latter" not in caplog.text
     host.check()
+    assert "going by the latter" in caplog.text
     assert host.was_short()
     host.now = NOW + 3 * HOUR
     with pytest.raises(MetadataExpired):
