@@ -14,7 +14,6 @@ lengths (`updog.http_source`) and nothing of TUF. Rules it holds:
 from __future__ import annotations
 
 import contextlib
-import http.client
 import logging
 import random
 import ssl
@@ -33,10 +32,11 @@ from updog import http_connection
 from updog.addresses import redirected, same_origin
 from updog.errors import AddressInvalid, DownloadFailed, Interrupted
 from updog.http_connection import Call
+from updog.http_words import causes, is_final, what_it_says
 from updog.retries import Broken, Limits, RetryBudget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from updog.addresses import Address
     from updog.http_connection import Body
@@ -232,9 +232,9 @@ class HttpClient:
             raise Broken(f"{via}no connection within {seconds:g} s") from error
         if isinstance(error, requests.ReadTimeout):
             raise Broken(f"{via}no answer within {self._stall}") from error
-        for cause in _causes(error):
-            said = _what_it_says(cause)
-            if said is not None and _is_final(cause):
+        for cause in causes(error):
+            said = what_it_says(cause)
+            if said is not None and is_final(cause):
                 raise DownloadFailed(shown, f"{via}{said}") from error
             if said is not None:
                 raise Broken(f"{via}{said}") from error
@@ -266,40 +266,6 @@ def _certificates() -> bool | str:
     if paths.capath and any(Path(paths.capath).iterdir()):
         return paths.capath
     return True
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and those inside it, outermost first, however they were wrapped."""
-    seen: list[BaseException] = []
-    todo: list[object] = [error]
-    while todo:
-        cause = todo.pop(0)
-        if isinstance(cause, BaseException) and cause not in seen:
-            seen.append(cause)
-            yield cause
-            todo += [getattr(cause, "reason", None), *cause.args, cause.__cause__]
-
-
-def _what_it_says(cause: BaseException) -> str | None:
-    """Put a cause into words; None if it only wraps another one."""
-    match cause:
-        case ssl.SSLCertVerificationError():
-            return f"its certificate is not trusted: {cause.verify_message}"
-        case ssl.SSLError():
-            return f"TLS failed: {cause.reason or 'broken off'}"
-        case http.client.RemoteDisconnected():
-            return "closed the connection without an answer"
-        case http.client.HTTPException():
-            return "the answer is not HTTP"
-        case OSError() if _is_final(cause) or cause.strerror:
-            return cause.strerror or str(cause)
-    return None
-
-
-def _is_final(cause: BaseException) -> bool:
-    """Tell whether trying again is pointless: a wrong certificate, a proxy that says no."""
-    refused = isinstance(cause, OSError) and str(cause).startswith("Tunnel connection failed")
-    return refused or isinstance(cause, ssl.SSLCertVerificationError)
 
 
 def _last_word(budget: RetryBudget, broken: Broken) -> str:
