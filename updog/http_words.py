@@ -1,4 +1,4 @@
-"""What went wrong with a connection, in words, without the URL that a library's own would repeat."""
+"""What went wrong with a connection, in words, without the URL that a library would repeat."""
 
 from __future__ import annotations
 
