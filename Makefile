@@ -33,6 +33,11 @@ test-boot: ## the same on machines that really boot, in QEMU: updates, rollbacks
 	@packaging/setup.sh packaging/apt-packages-boot.txt
 	@$(BIN)/python -m tests.boot
 
+.PHONY: bench
+bench: setup ## measure against a careful shell, and print a table; results go to docs/performance.md
+	@$(BIN)/python -m benchmarks.pipeline
+	@$(BIN)/python -m benchmarks.migrations
+
 .PHONY: fuzz
 fuzz: setup ## every parser, coverage-guided; SECONDS_EACH=n (60)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
