@@ -6,10 +6,11 @@ All lie side by side in one directory and hold plain names. The last link's name
 with pre-release and build (`v1.5.2-rc.1+7`); several may lead to the same copy, when a step from
 one version to the next changed nothing.
 
-`flip` sets the links from the copy's end, each one atomically and flushed before the next, and
-`current` last. Where the old chain and the new one share a link (`v1`), that link is what takes
-everybody over; before it the old chain is untouched, after it the new one is complete. So after a
-power cut anywhere, `current` leads to the old copy or to the new one.
+`flip` sets the links from the copy's end, each one atomically, and `current` last. Links that
+nobody follows yet need no order among them; before the first one that is in use is replaced, they
+are flushed. That is `current`, or a link that the old chain and the new one share (`v1`): before it
+the old chain is untouched, after it the new one is complete. So after a power cut anywhere,
+`current` leads to the old copy or to the new one.
 
 `collect` removes what is left of other attempts and versions, links first.
 """
@@ -132,10 +133,16 @@ def flip(base: Path, version: Version, copy: str, kernel: Kernel) -> None:
     Raises:
         WriteFailed: The system refused; `current` leads to the old copy or to the new one.
     """
+    in_use = {CURRENT, *_names_from(base, CURRENT)}
     major, minor, patch = link_names(version)
     for link, target in ((patch, copy), (minor, patch), (major, minor), (CURRENT, major)):
-        if not _leads_to(base / link, target):
-            durable.replace_symlink(base / link, target, kernel=kernel)
+        if _leads_to(base / link, target):
+            continue
+        if link in in_use:
+            # Whoever follows it from now on needs all that was linked so far.
+            durable.sync_directory(base, kernel=kernel)
+        _replace_link(base / link, target, kernel)
+    durable.sync_directory(base, kernel=kernel)
 
 
 def collect(base: Path, versions: Collection[Version] | None, kernel: Kernel) -> None:
@@ -158,6 +165,7 @@ def collect(base: Path, versions: Collection[Version] | None, kernel: Kernel) ->
     else:
         patches = {link_names(version)[2] for version in versions}
     copies = {os.path.realpath(path) for path in links if path.name in patches}
+    removed = False
     for path in links:
         name = path.name
         # A major or minor link stays as long as it leads to a copy that does.
@@ -167,11 +175,33 @@ def collect(base: Path, versions: Collection[Version] | None, kernel: Kernel) ->
             or (_is_version(name) and name not in patches)
             or _IN_WORK.fullmatch(name)
         ):
-            durable.remove_file(path, kernel=kernel)
+            _unlink(path, kernel)
+            removed = True
+    if removed:
+        durable.sync_directory(base, kernel=kernel)
     for path in paths:
         copy = _COPY.fullmatch(path.name)
         if copy and _is_version(f"v{copy['version']}") and str(path) not in copies:
             _remove(path, kernel)
+
+
+def _replace_link(link: Path, target: str, kernel: Kernel) -> None:
+    temporary = link.with_name(f".{link.name}.new")
+    _unlink(temporary, kernel)
+    try:
+        kernel.symlink(target, temporary)
+        kernel.replace(temporary, link)
+    except OSError as error:
+        raise WriteFailed(link, reason(error)) from error
+
+
+def _unlink(path: Path, kernel: Kernel) -> None:
+    try:
+        kernel.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise WriteFailed(path, reason(error)) from error
 
 
 def _remove(copy: Path, kernel: Kernel) -> None:
@@ -179,6 +209,15 @@ def _remove(copy: Path, kernel: Kernel) -> None:
         files.remove_copy(str(copy), kernel)
     except OSError as error:
         raise WriteFailed(copy, reason(error)) from error
+
+
+def _names_from(base: Path, link: str) -> list[str]:
+    """Return the names that follow each other from a link on, as far as they do."""
+    names: list[str] = []
+    while (base / link).is_symlink() and len(names) <= _LINKS:
+        link = str((base / link).readlink())
+        names.append(link)
+    return names
 
 
 def _follow(base: Path, name: str) -> str:

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from migrator.chain import Chain
 
+_ATTEMPTS = 20
+
 
 class Datastore:
     """One datastore on disk.
@@ -75,7 +77,18 @@ class Datastore:
         Raises:
             ChainBroken, StoreCorrupt: It is not as it should be, or not there.
         """
-        return files.read_copy(self._copy())
+        for _ in range(_ATTEMPTS):
+            copy = self._copy()
+            try:
+                state = files.read_copy(copy)
+            except StoreCorrupt:
+                if self._copy() == copy:
+                    raise
+                continue
+            # A writer may have made another copy meanwhile, and begun to remove this one.
+            if self._copy() == copy:
+                return state
+        raise StoreCorrupt(str(self._path), "it changes faster than it can be read")
 
     def get(self, name: str, transaction: str | None = None) -> str | None:
         """Return the JSON text of a setting, or None.
@@ -135,9 +148,7 @@ class Datastore:
         """
         texts = {keys.canonical(name): _checked(name, text) for name, text in settings.items()}
         with self._changing() as state:
-            each = (
-                state.live if transaction is None else state.pending.setdefault(transaction, Tree())
-            )
+            each = _tree_to_change(state, transaction)
             for name, text in texts.items():
                 each.data.put(name, text)
 
@@ -149,9 +160,7 @@ class Datastore:
             (keys.canonical(name), keys.metadata_name(key)): text for key, text in metadata.items()
         }
         with self._changing() as state:
-            each = (
-                state.live if transaction is None else state.pending.setdefault(transaction, Tree())
-            )
+            each = _tree_to_change(state, transaction)
             for address, text in texts.items():
                 each.metadata.put(address, None if text is None else values.strip(text))
 
@@ -289,11 +298,18 @@ def create(
     durable.remove_file(marker, kernel=kernel)
 
 
+def _tree_to_change(state: State, transaction: str | None) -> Tree:
+    if transaction is None:
+        return state.live
+    keys.transaction_path(transaction)
+    return state.pending.setdefault(transaction, Tree())
+
+
 def _all_files(state: State) -> Iterator[tuple[str, str]]:
     for transaction, each in state.trees():
         place = files.LIVE
         if transaction is not None:
-            place = f"{files.PENDING}/{keys.encode(transaction)}"
+            place = f"{files.PENDING}/{keys.transaction_path(transaction)}"
         for path, text in files.paths(each):
             yield f"{place}/{path}", text
 

@@ -120,7 +120,7 @@ def write_copy(path: Path, state: State, writer: Writer) -> None:
     _write_tree(f"{top}/{LIVE}", state.live, writer)
     writer.mkdir(f"{top}/{PENDING}", _DIRECTORY_MODE)
     for transaction, tree in state.pending.items():
-        _write_tree(f"{top}/{PENDING}/{keys.encode(transaction)}", tree, writer)
+        _write_tree(f"{top}/{PENDING}/{keys.transaction_path(transaction)}", tree, writer)
     if state.kept is not None:
         _write_file(f"{top}/{KEPT}", state.kept, writer)
 

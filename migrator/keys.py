@@ -91,6 +91,18 @@ def metadata_name(name: str) -> str:
     return segments[0]
 
 
+def transaction_path(name: str) -> str:
+    """Return the name of a transaction's directory.
+
+    Raises:
+        KeyInvalid: Empty, control characters, or too long.
+    """
+    _check((name,), name)
+    if not name:
+        raise KeyInvalid(name, "a transaction has a name")
+    return encode(name)
+
+
 def encode(segment: str) -> str:
     """Return the file name of a segment, of a metadata key, or of a transaction."""
     return _TO_ENCODE.sub(lambda match: f"%{match[0][0]:02X}".encode(), segment.encode()).decode()

@@ -9,6 +9,7 @@ is removed at the end, and by the next run if there was no end.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from typing import TYPE_CHECKING, Self
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from migrator.executable import Limits
 
 _PREFIX = ".migrating_"
+_log = logging.getLogger("migrator")
 
 
 class Workshop:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,7 +27,7 @@ from migrator.tree import Tree
 from partition import durable
 from partition.errors import LockHeld
 from partition.kernel import Kernel
-from tests.migrator.builders import Host, plain, plain_metadata, read_files
+from tests.migrator.builders import HASTY, Host, plain, plain_metadata, read_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,6 +135,37 @@ def test_a_transaction_is_made_by_its_first_setting_and_dropped(
     assert host.files() == LIVE
 
 
+@pytest.mark.parametrize("name", ["", "a\nb", "x" * 256, "ü" * 100])
+def test_a_name_that_no_directory_can_have_is_no_transactions(
+    host: Host, store: Datastore, name: str
+) -> None:
+    with pytest.raises(KeyInvalid):
+        store.set({"settings.x": "1"}, name)
+    assert host.files() == LIVE
+
+
+def test_a_reader_outruns_a_writer(host: Host) -> None:
+    """Whoever reads while copies come and go finds all of one of them."""
+    both = [{"a": "1", "b": "1"}, {"a": "2", "b": "2"}]
+    Datastore(host.current, kernel=HASTY).set({**both[0]})
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            Datastore(host.current, kernel=HASTY).set({**both[number % 2]})
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        found = [Datastore(host.current).read().live.data.values for _ in range(100)]
+    finally:
+        stop.set()
+        writer.join()
+    assert all((each["a"], each["b"]) in {("1", "1"), ("2", "2")} for each in found)
+
+
 def test_metadata_of_a_transaction_is_committed_with_it(store: Datastore) -> None:
     store.set_metadata("settings.motd", {"strength": '"weak"'}, "tx")
     store.commit("tx")
@@ -150,6 +182,7 @@ def test_metadata_of_a_transaction_is_committed_with_it(store: Datastore) -> Non
         ({"settings.motd.below": "1"}, ResultInvalid),
         ({"settings.ntp": "1"}, ResultInvalid),
         ({"x" * 256: "1"}, KeyInvalid),
+        ({'a."b"c': "1", "a.bc": "?"}, ValueInvalid),
     ],
 )
 def test_what_cannot_be_stored_changes_nothing(
