@@ -86,13 +86,13 @@ class Release:
 
 
 @functools.cache
-def release(version: str) -> Release:
+def release(version: str, root_mib: int = ROOT_MIB) -> Release:
     """Make a version's images, once."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         make_boot(work / "boot", version=version, size_mib=BOOT_MIB)
         make_root(
-            work / "root", version=version, variant=VARIANT, filesystem="ext4", size_mib=ROOT_MIB
+            work / "root", version=version, variant=VARIANT, filesystem="ext4", size_mib=root_mib
         )
         _run("veritysetup", "format", f"--salt={'5a' * 32}", work / "root", work / "hash")
         packed = {}
@@ -108,7 +108,10 @@ def target_name(version: str, part: str) -> str:
 
 
 def publish(
-    *versions: str, repository: Repository | None = None, broken: Mapping[str, bytes] | None = None
+    *versions: str,
+    repository: Repository | None = None,
+    broken: Mapping[str, bytes] | None = None,
+    root_mib: int = ROOT_MIB,
 ) -> Repository:
     """Make, or go on with, a repository that offers these versions to everybody at once.
 
@@ -116,13 +119,15 @@ def publish(
         versions: The newest is what hosts take.
         repository: To publish in.
         broken: Target names to what is signed and served instead of the right bytes.
+        root_mib: Size of root images.
     """
     repository = repository or Repository()
     targets: dict[str, bytes] = {}
     updates: list[dict[str, object]] = []
     for version in versions:
         images = {part: target_name(version, part) for part in PARTS}
-        targets |= {images[part]: release(version).packed[part] for part in PARTS}
+        packed = release(version, root_mib).packed
+        targets |= {images[part]: packed[part] for part in PARTS}
         updates.append(
             {
                 "variant": VARIANT,
@@ -182,7 +187,7 @@ class Host:
         version: What runs.
         boots: How often it was started; the clock moves on by an hour each time.
         said: What updates said to their user.
-        install_images: The pipeline; a test of tests passes a careless one.
+        root_mib: Size of root partitions and images.
     """
 
     directory: Path
@@ -191,12 +196,14 @@ class Host:
     version: str = ""
     boots: int = 0
     said: list[str] = field(default_factory=list)
-    install_images: Callable[..., None] = install_images
+    root_mib: int = ROOT_MIB
 
     @classmethod
-    def install(cls, directory: Path, version: str, *, shipped_root: bytes) -> Host:
+    def install(
+        cls, directory: Path, version: str, *, shipped_root: bytes, root_mib: int = ROOT_MIB
+    ) -> Host:
         """A fresh host: set A installed and confirmed, set B empty, settings of that version."""
-        host = cls(directory)
+        host = cls(directory, root_mib=root_mib)
         root = host.paths.root
         for path in ("etc", "usr/share/updog", "proc/sys/kernel/random", "run", "var/lib"):
             (root / path).mkdir(parents=True)
@@ -206,12 +213,12 @@ class Host:
             'metadata_base_url = "file:///unused"\ntargets_base_url = "file:///unused"\n'
             "seed = 1\nmax_retries = 0\n"
         )
-        make_disk(host.disk, boot_mib=BOOT_MIB, root_mib=ROOT_MIB, hash_mib=HASH_MIB)
+        make_disk(host.disk, boot_mib=BOOT_MIB, root_mib=root_mib, hash_mib=HASH_MIB)
         for part in PARTS:
             start, _ = extents(bootloader.Image(host.disk))["A", part]
             with host.disk.open("r+b") as disk:
                 disk.seek(start)
-                disk.write(release(version).plain[part])
+                disk.write(release(version, root_mib).plain[part])
         host.install_settings(version)
         assert host.boot() == version
         return host
@@ -262,7 +269,7 @@ class Host:
         tools = install.Tools(
             transport=MemoryTransport(repository),
             refresh=refresh,
-            install_images=self.install_images,
+            install_images=install_images,
             rehearse=rehearse,
             progress=NoProgress(),
             say=self.said.append,
@@ -314,7 +321,7 @@ class Host:
         Raises:
             Bricked: Nothing boots, or not a whole version, or its settings are not there.
         """
-        slot, _ = chosen(bootloader.Image(self.disk))
+        slot, _ = chosen(bootloader.Image(self.disk), self.root_mib)
         bootloader.boot(self.disk)
         self.start(slot)
         self.migrate()
@@ -326,7 +333,7 @@ class Host:
         What a new system brings along (os-release) and what the running kernel shows (the boot id)
         is no state on disk; it appears here without being recorded.
         """
-        version = content(bootloader.Image(self.disk), slot)
+        version = content(bootloader.Image(self.disk), slot, self.root_mib)
         if version is None:
             raise Bricked(f"set {slot} boots, and holds no whole version")
         self.slot, self.version = slot, version
@@ -370,7 +377,7 @@ def rehearse(paths: Paths, version: Version, *, cancel: threading.Event) -> None
     rehearse_here(setting(paths, KERNEL), version)
 
 
-def chosen(disk: Storage) -> tuple[str, str]:
+def chosen(disk: Storage, root_mib: int = ROOT_MIB) -> tuple[str, str]:
     """The set that the boot loader chooses, and the version that it wholly holds.
 
     Raises:
@@ -379,19 +386,19 @@ def chosen(disk: Storage) -> tuple[str, str]:
     slot = bootloader.next_boot(disk)
     if slot is None:
         raise Bricked("nothing boots")
-    version = content(disk, slot)
+    version = content(disk, slot, root_mib)
     if version is None:
         raise Bricked(f"set {slot} boots, and holds no whole version")
     return slot, version
 
 
-def content(disk: Storage, slot: str) -> str | None:
+def content(disk: Storage, slot: str, root_mib: int = ROOT_MIB) -> str | None:
     """The version that a set holds wholly, of those that were made; None if none."""
     places = extents(disk)
     for version in SETTINGS:
         if all(
             disk.read(places[slot, part][0], len(data)) == data
-            for part, data in release(version).plain.items()
+            for part, data in release(version, root_mib).plain.items()
         ):
             return version
     return None
