@@ -11,10 +11,10 @@ from pathlib import Path
 import click
 import click.shell_completion
 
-from repo_tools.clickgroup import INPUT_FILE, OUTPUT, MapGroup, answer, json_option
+from repo_tools.clickgroup import INPUT_FILE, OUTPUT, MapGroup, answer
 from repo_tools.environment import Environment
 from repo_tools.manual import PROGRAMS, man_page
-from signpost.cli_support import verbose_option, version_option
+from signpost.cli_support import json_option, verbose_option, version_option
 
 _CONFIG = "repo-tools.toml"
 

@@ -9,26 +9,27 @@ are a `RepositoryOptions`, `--key` and validity a `SigningOptions`, `--dry-run` 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from repo_tools.environment import Environment
 from repo_tools.errors import ExtraMissing
 from repo_tools.sizes import parse_size
-from signpost.cli_support import Cli, echo_json, json_option, json_wanted, printable
-from updog.versions import Version, parse_version
+from signpost.cli_support import Cli, echo_json, json_wanted, printable
+from updog.versions import parse_version
 from updog.waves import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import timedelta
 
+    from repo_tools.environment import Environment
     from repo_tools.publish.manifest_edit import Line
     from repo_tools.publish.release import Outcome
     from repo_tools.publish.session import How
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from repo_tools.store.base import Store
     from updog.transport import Transport
 
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _HELP_WIDTH = 200
 """First sentences are short; none is cut."""
 
@@ -111,6 +113,18 @@ def _duration(text: str) -> timedelta:
     return parse_offset(text)
 
 
+def parse_name(text: str) -> str:
+    """A variant or an architecture: it names a directory, and must not leave it.
+
+    Raises:
+        ValueError: It could.
+    """
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is no plain name (letters, digits, '-', '_' and '.')")
+    return text
+
+
+NAME = _Parsed("name", parse_name)
 VERSION = _Parsed("version", parse_version)
 TIME = _Parsed("time", parse_time)
 DURATION = _Parsed("duration", _duration)
@@ -199,12 +213,14 @@ def repository_options(function: F) -> F:
         "--variant",
         envvar="REPO_TOOLS_VARIANT",
         required=True,
+        type=NAME,
         help="Variant of the operating system.",
     )
     @click.option(
         "--arch",
         envvar="REPO_TOOLS_ARCH",
         required=True,
+        type=NAME,
         help="Architecture, as `uname -m` names it.",
     )
     @click.option(
@@ -292,30 +308,3 @@ def report(outcome: Outcome) -> None:
     versions = ", ".join(f"{role} {version}" for role, version in outcome.versions.items())
     detail = f" ({versions})" if versions and outcome.published else ""
     answer(f"{done}: {outcome.repository}{detail}", outcome.to_json())
-
-
-__all__ = [
-    "DURATION",
-    "HEX",
-    "INPUT",
-    "INPUT_FILE",
-    "OUTPUT",
-    "SIZE",
-    "TIME",
-    "VERSION",
-    "ChangeOptions",
-    "Environment",
-    "LazyGroup",
-    "MapGroup",
-    "RepositoryOptions",
-    "SigningOptions",
-    "Version",
-    "answer",
-    "change_options",
-    "datetime",
-    "json_option",
-    "note",
-    "report",
-    "repository_options",
-    "signing_options",
-]

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from repo_tools.clickgroup import HEX, INPUT_FILE, OUTPUT, SIZE, answer, json_option, needs_extra
+from repo_tools.clickgroup import HEX, INPUT_FILE, OUTPUT, SIZE, answer, needs_extra
 from repo_tools.disk.layout_file import PARTITIONS, DiskLayout, load_layout, make_layout
 from repo_tools.environment import Environment
-from signpost.cli_support import Cli
+from signpost.cli_support import Cli, json_option
 
 
 @click.group(cls=Cli)

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from repo_tools.build import UpdateFiles, build, image_names
-from repo_tools.clickgroup import HEX, INPUT_FILE, OUTPUT, answer, json_option
+from repo_tools.clickgroup import HEX, INPUT_FILE, OUTPUT, answer
 from repo_tools.environment import Environment
-from signpost.cli_support import Cli
+from signpost.cli_support import Cli, json_option
 
 
 @click.group(cls=Cli)

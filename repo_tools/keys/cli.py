@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from repo_tools.clickgroup import INPUT, INPUT_FILE, OUTPUT, answer, json_option, needs_extra
+from repo_tools.clickgroup import INPUT, INPUT_FILE, OUTPUT, answer, needs_extra
 from repo_tools.environment import Environment
 from repo_tools.keys.keyfile import PUBLIC_SUFFIX, load_key_ring, write_public_key
 from repo_tools.keys.signers import KeyType, generate_key, import_key
-from signpost.cli_support import Cli
+from signpost.cli_support import Cli, json_option
 
 
 @click.group(cls=Cli)

@@ -11,12 +11,11 @@ from repo_tools.clickgroup import (
     VERSION,
     RepositoryOptions,
     answer,
-    json_option,
     note,
     repository_options,
 )
 from repo_tools.environment import Environment
-from signpost.cli_support import Cli
+from signpost.cli_support import Cli, json_option
 from updog.versions import Version
 
 

@@ -22,13 +22,13 @@ from repo_tools.clickgroup import (
     SigningOptions,
     answer,
     change_options,
-    json_option,
     note,
     report,
     repository_options,
     signing_options,
 )
 from repo_tools.environment import Environment
+from signpost.cli_support import json_option
 from updog.versions import Version
 
 

@@ -169,7 +169,13 @@ def _predecessor(roots: Mapping[int, bytes], new: Metadata[Root]) -> Root:
         RootInvalid: It does not follow the newest one, nor is it that one, published in part.
     """
     version, newest = new.signed.version, max(roots)
-    if version == newest and version - 1 in roots:
+    if version == newest == min(roots):
+        raise RootInvalid(
+            f"version {version}",
+            "it is the trusted one itself",
+            hint="name one before it as the root that you trust (--root)",
+        )
+    if version == newest:
         there = parse_root(roots[newest], f"{newest}.root.json")
         if there.signed_bytes != new.signed_bytes:
             raise RootInvalid(f"version {version}", "another one of that version is published")

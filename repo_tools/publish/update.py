@@ -23,10 +23,13 @@ from repo_tools.publish.manifest_edit import (
     remove_update,
 )
 from repo_tools.publish.release import Change, NewTarget, Outcome
+from repo_tools.waves.curve import curve_of
 from updog.manifest import Images, Manifest, Update
+from updog.waves import format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from repo_tools.publish.session import How, Session
     from repo_tools.publish.signing import Signing
@@ -88,6 +91,7 @@ def publish_update(session: Session, update: NewUpdate, signing: Signing, how: H
 
     check(base, _plain_sizes(update.files))
     signing.require(session.ground.voters, Change().roles)
+    how.show(f"building {update.label}: compressing, and growing the hash tree")
     with session.store.staging() as staging:
         built = build(update.files, update.names, staging, update.label, session.store.kernel)
         found = [NewTarget.from_image(name, image) for name, image in built.names.items()]
@@ -95,7 +99,7 @@ def publish_update(session: Session, update: NewUpdate, signing: Signing, how: H
             return session.unchanged(f"{update.label} is published already", how)
         check(before, {part: image.content_bytes for part, image in built.images.items()})
         new = [target for target in found if not _is_listed(session, target)]
-        notes = (f"root hash {built.root_hash}",)
+        notes = (f"root hash {built.root_hash}", *_wave_warnings(update.waves, signing.now))
         return session.carry_out(Change(manifest=after, add=new, notes=notes), signing, how)
 
 
@@ -110,6 +114,12 @@ def _next_manifest(before: Manifest, update: NewUpdate) -> tuple[Update, Manifes
         images=Images(update.names.boot, update.names.root, update.names.hash),
     )
     return entry, add_migrations(add_update(before, entry), update.steps)
+
+
+def _wave_warnings(waves: Waves, now: datetime) -> Iterator[str]:
+    """Say where many hosts come at once; an update without waves is meant to."""
+    for step in curve_of(waves, now).steps() if waves else ():
+        yield f"warning: {step.share:.0%} of the fleet at one instant, {format_time(step.at)}"
 
 
 def _plain_sizes(files: UpdateFiles) -> dict[str, int]:

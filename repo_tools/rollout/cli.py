@@ -16,7 +16,6 @@ from repo_tools.clickgroup import (
     SigningOptions,
     answer,
     change_options,
-    json_option,
     report,
     repository_options,
     signing_options,
@@ -27,7 +26,7 @@ from repo_tools.rollout import recall as recall_
 from repo_tools.rollout import schedule
 from repo_tools.rollout.state import rollout_states
 from repo_tools.waves.source import waves_for
-from signpost.cli_support import Cli
+from signpost.cli_support import Cli, json_option
 from updog.manifest import Manifest, Update
 from updog.versions import Version
 

@@ -20,18 +20,17 @@ from repo_tools.clickgroup import (
     SigningOptions,
     answer,
     change_options,
-    json_option,
     note,
     report,
     repository_options,
 )
 from repo_tools.environment import Environment
-from repo_tools.errors import RehearsalFailed, RootInvalid
+from repo_tools.errors import Declined, RehearsalFailed, RootInvalid
 from repo_tools.keys.keyfile import PublicKey, load_key_ring, load_public_key
 from repo_tools.keys.signers import open_signer
 from repo_tools.root import ceremony
 from repo_tools.root.files import read_root, store_root
-from signpost.cli_support import Cli
+from signpost.cli_support import Cli, json_option
 
 _VALID = timedelta(days=365)
 
@@ -136,7 +135,7 @@ def sign(
     before = _previous(metadata.signed, previous)
     _tell(metadata.signed, before)
     if not yes and not env.confirm("Sign this root?"):
-        raise click.Abort
+        raise Declined
     for key in load_key_ring(keys).values():
         ceremony.add_root_signature(metadata, open_signer(key, env.secrets), before)
     store_root(file, metadata, kernel=env.kernel)

@@ -12,7 +12,6 @@ import errno
 import hashlib
 import os
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from partition.durable import (
@@ -28,6 +27,7 @@ from repo_tools.errors import AlreadyThere, PublishedMeanwhile, StoreFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from repo_tools.store.base import Contents
 
@@ -104,10 +104,10 @@ class DirectoryStore:
         """See `Store.write_new`."""
         if self._holds(name, contents):
             return False
-        if self.size(name) is not None and not isinstance(contents, Path):
+        # A target's name holds its digest: other bytes there are damaged, and the right ones may
+        # take their place.
+        if self.size(name) is not None and not name.startswith("targets/"):
             raise AlreadyThere(self._path(name))
-        # A large file's name holds its digest: if other bytes are there, they are damaged, and the
-        # right ones may take their place.
         self._put(name, contents)
         return True
 

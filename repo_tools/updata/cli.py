@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from partition.kernel import KERNEL
-from repo_tools.clickgroup import INPUT_FILE, OUTPUT, TIME, VERSION, answer, json_option, note
+from repo_tools.clickgroup import INPUT_FILE, OUTPUT, TIME, VERSION, answer, note
 from repo_tools.errors import InputInvalid, ValidationFailed
 from repo_tools.publish.manifest_edit import (
     Line,
@@ -29,7 +29,7 @@ from repo_tools.publish.manifest_edit import (
 from repo_tools.publish.steps import load_release
 from repo_tools.updata.files import Edit, create_manifest, edit_manifest, validate_manifest
 from repo_tools.waves.source import waves_for
-from signpost.cli_support import Cli, json_wanted, verbose_option, version_option
+from signpost.cli_support import Cli, json_option, json_wanted, verbose_option, version_option
 from updog.manifest import Images, Manifest, Update
 from updog.versions import Version
 

@@ -15,7 +15,6 @@ from repo_tools.clickgroup import (
     TIME,
     VERSION,
     answer,
-    json_option,
     needs_extra,
     note,
 )
@@ -25,7 +24,7 @@ from repo_tools.waves.curve import curve_of
 from repo_tools.waves.policies import named_policy, policy_names, policy_text
 from repo_tools.waves.render import duration_text, svg, terminal
 from repo_tools.waves.source import WaveSource, read_seeds, waves_from
-from signpost.cli_support import Cli
+from signpost.cli_support import Cli, json_option
 from updog.versions import Version
 
 

@@ -218,6 +218,10 @@ class TestTheNextRoot:
         said = running.refused("root", "sign", "--yes", "--key", running.key("alice"), after)
         assert "has to be compared with the root before it" in said
 
+    def test_the_trusted_root_itself_is_nothing_to_publish(self, running: Owner) -> None:
+        said = running.refused(*self.publish(running, running.root))
+        assert said == "cannot use root version 1: it is the trusted one itself"
+
     def test_keys_that_left_sign_no_more(self, running: Owner) -> None:
         after = self.rotated(running)
         sign(running, after, "alice", "bob", "dave", previous=running.root)

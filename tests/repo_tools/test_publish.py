@@ -371,6 +371,21 @@ def test_versions_do_not_come_from_a_clock(owner: Owner) -> None:
     assert owner.client().versions()["timestamp"] == 3
 
 
+@pytest.mark.parametrize("name", ["../out", "a/b", "", ".hidden", "a b"])
+def test_a_variant_that_is_no_plain_name(owner: Owner, name: str) -> None:
+    words = [name if word == "demo" else word for word in owner.repository(keys=False)]
+    result = owner.run("repo", "check", *words)
+    assert result.exit_code == 2
+    assert "is no plain name" in result.stderr
+
+
+def test_many_hosts_at_one_instant_are_warned_of(owner: Owner) -> None:
+    done = owner.publish("1.1.0", start="1.0.0", waves="default")
+    told = "warning: 75% of the fleet at one instant, 2026-06-07T12:00:00Z"
+    assert told in done["changes"]
+    assert not [x for x in owner.publish("1.2.0", start="1.1.0")["changes"] if "warning" in x]
+
+
 def test_a_damaged_target_is_repaired_by_publishing_it_again(owner: Owner) -> None:
     boot, _ = owner.images("1.1.0")
     probe = owner.do(

@@ -284,7 +284,8 @@ def test_reading_is_bounded(cloud: Cloud) -> None:
         store.read("big", 99)
     assert store.read("nothing", 10) is None
     assert store.stream("nothing") is None
-    assert store.names("") == []
+    assert store.names("") == ["big"]
+    assert store.names("nothing") == []
 
 
 @pytest.mark.usefixtures("cloud")
