@@ -263,11 +263,16 @@ class Host:
         return load_environment(facts)
 
     def update(
-        self, repository: Repository, *, apply: bool = True, image: str | None = None
+        self,
+        repository: Repository,
+        *,
+        apply: bool = True,
+        image: str | None = None,
+        transport: MemoryTransport | None = None,
     ) -> Outcome:
-        """`updog update`, or `update-image`."""
+        """`updog update`, or `update-image`; over another transport to the repository if given."""
         tools = install.Tools(
-            transport=MemoryTransport(repository),
+            transport=transport or MemoryTransport(repository),
             refresh=refresh,
             install_images=install_images,
             rehearse=rehearse,
