@@ -42,6 +42,9 @@ _BLOCK_SIZE: Final = 4096
 PIECE: Final = 2 << 20
 """Bytes of data that one request covers, and that are read at once."""
 
+_RUN_SIZE: Final = 64 << 10
+_ZEROS: Final = memoryview(bytes(_RUN_SIZE)).cast("Q")
+
 _LANES: Final = 2
 
 # A lane's protocol: a request is an offset and a length in bytes; an answer is a status, the length
@@ -54,15 +57,25 @@ def hash_blocks(data: memoryview, salt: bytes) -> bytes:
     """The digests of consecutive 4096-byte blocks, 32 bytes each, one after the other.
 
     Args:
-        data: A whole number of blocks.
+        data: Bytes; a whole number of blocks.
         salt: Hashed before each block.
     """
     salted = hashlib.sha256(salt)
+    of_zeros = salted.copy()
+    of_zeros.update(bytes(_BLOCK_SIZE))
+    words = data.cast("Q")
     digests = []
-    for start in range(0, len(data), _BLOCK_SIZE):
-        digest = salted.copy()
-        digest.update(data[start : start + _BLOCK_SIZE])
-        digests.append(digest.digest())
+    for start in range(0, len(data), _RUN_SIZE):
+        stop = min(start + _RUN_SIZE, len(data))
+        # Free space in a file system is long runs of zeros. To compare a run as words takes nothing
+        # where the first one differs, and a quarter of the digests' time or less where none does.
+        if words[start // 8 : stop // 8] == _ZEROS[: (stop - start) // 8]:
+            digests.append(of_zeros.digest() * ((stop - start) // _BLOCK_SIZE))
+            continue
+        for block in range(start, stop, _BLOCK_SIZE):
+            digest = salted.copy()
+            digest.update(data[block : block + _BLOCK_SIZE])
+            digests.append(digest.digest())
     return b"".join(digests)
 
 
@@ -255,7 +268,7 @@ class _Helper:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[fd, *theirs],
                 # A Ctrl-C in the terminal is for the parent, which then closes the pipes.
-                start_new_session=True,
+                process_group=0,
             )
         except OSError:
             for lane in lanes:
