@@ -32,6 +32,8 @@ PURE = {
     "partition.gptentry",
     "partition.gptheader",
     "signpost.flags",
+    "signpost.health_policy",
+    "signpost.health_record",
     "signpost.layout",
     "signpost.report",
     "signpost.state",
