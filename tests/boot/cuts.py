@@ -12,11 +12,10 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tests.boot.host import copy_disk
 from tests.boot.journal import Failed
-from tests.boot.machine import BootTestError
 from tests.boot.scenarios import GREETING, UPDATE
 
 if TYPE_CHECKING:
@@ -27,7 +26,8 @@ if TYPE_CHECKING:
     from tests.boot.machine import Machine
     from tests.boot.volatile_disk import PowerCut
 
-_VERSIONS = {"A": "1.0.0", "B": "2.0.0"}
+_VERSIONS: Final = {"A": "1.0.0", "B": "2.0.0"}
+_IDLE_SECONDS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +146,12 @@ def _cut(
         cuts.append(machine.disk.cut_power(rng))
         gone.set()
 
-    deadline = time.monotonic() + (600 if by_writes else amount)
+    # A boot may write less than the one that was measured: then it is cut when it has long been up.
+    deadline = time.monotonic() + (_IDLE_SECONDS if by_writes else amount)
     if by_writes:
         machine.disk.call_after_writes(max(1, int(amount)), pull)
     while machine.running and not gone.wait(0.05):
         if time.monotonic() > deadline:
-            if by_writes:
-                raise BootTestError(f"fewer than {amount} writes: see {machine.serial_log}")
             pull()
     machine.pull_the_plug()
     return cuts[0] if cuts else None
