@@ -146,7 +146,9 @@ class Helpers(NoProgress):
         for task in Path("/proc/self/task").iterdir():
             with contextlib.suppress(OSError):
                 for child in (task / "children").read_text().split():
-                    total += max(0, peak_kib(child) - self._bare_kib)
+                    # A child that has not run its program yet still is a copy of this process.
+                    if b"blockhash" in Path(f"/proc/{child}/cmdline").read_bytes():
+                        total += max(0, peak_kib(child) - self._bare_kib)
         self.peak_kib = max(self.peak_kib, total)
 
 
