@@ -102,7 +102,7 @@ class VolatileDisk:
         """Answer one client, in a thread of its own, until it goes or the disk is closed."""
         threading.Thread(target=self._accept, name=f"disk {self.image.name}", daemon=True).start()
 
-    def call_after_writes(self, count: int, call: Callable[[], None]) -> None:
+    def call_after_writes(self, count: int, call: Callable[[], object]) -> None:
         """Call `call` once when `count` more writes have been answered; from the disk's thread."""
         target = self.writes + count
 
