@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from signpost.state import BootState
     from tests.support.bootloader import Storage
     from updog.install import Outcome
+    from updog.tools import InstallImages
     from updog.versions import Version
 
 VARIANT, ARCH = "demo", "x86_64"
@@ -85,9 +86,13 @@ class Release:
     packed: Mapping[str, bytes]
 
 
-@functools.cache
 def release(version: str, root_mib: int = ROOT_MIB) -> Release:
     """Make a version's images, once."""
+    return _made(version, root_mib)
+
+
+@functools.cache
+def _made(version: str, root_mib: int) -> Release:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         make_boot(work / "boot", version=version, size_mib=BOOT_MIB)
@@ -188,6 +193,7 @@ class Host:
         boots: How often it was started; the clock moves on by an hour each time.
         said: What updates said to their user.
         root_mib: Size of root partitions and images.
+        install_images: The pipeline; a test may pass another.
     """
 
     directory: Path
@@ -197,6 +203,7 @@ class Host:
     boots: int = 0
     said: list[str] = field(default_factory=list)
     root_mib: int = ROOT_MIB
+    install_images: InstallImages = install_images
 
     @classmethod
     def install(
@@ -274,7 +281,7 @@ class Host:
         tools = install.Tools(
             transport=transport or MemoryTransport(repository),
             refresh=refresh,
-            install_images=install_images,
+            install_images=self.install_images,
             rehearse=rehearse,
             progress=NoProgress(),
             say=self.said.append,
