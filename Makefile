@@ -39,6 +39,12 @@ test-boot: ## the same on machines that really boot, in QEMU: updates, rollbacks
 bench: setup ## measure against a careful shell, and print a table; results go to docs/performance.md
 	@$(BIN)/python -m benchmarks.pipeline
 	@$(BIN)/python -m benchmarks.migrations
+	@$(BIN)/python -m benchmarks.images
+
+.PHONY: man
+man: setup ## manual pages of all programs, in build/man
+	@mkdir -p build/man
+	@$(BIN)/repo-tools manual build/man
 
 .PHONY: fuzz
 fuzz: setup ## every parser, coverage-guided; SECONDS_EACH=n (60)
