@@ -52,6 +52,21 @@ def test_blocks_are_hashed_after_the_salt(file: tuple[int, bytes]) -> None:
     assert hash_blocks(memoryview(b""), SALT) == b""
 
 
+@pytest.mark.parametrize("blocks", [1, 15, 16, 17, 32, 40])
+@pytest.mark.parametrize("salt", [b"", SALT])
+def test_zeros_have_the_digest_of_zeros(blocks: int, salt: bytes) -> None:
+    """Whole runs, runs with one other byte anywhere, and runs that are cut off."""
+    for touched in (None, 0, blocks * 4096 // 2 + 5, blocks * 4096 - 1):
+        data = bytearray(blocks * 4096)
+        if touched is not None:
+            data[touched] = 1
+        expected = b"".join(
+            hashlib.sha256(salt + data[start : start + 4096]).digest()
+            for start in range(0, len(data), 4096)
+        )
+        assert hash_blocks(memoryview(data), salt) == expected
+
+
 @pytest.mark.parametrize("helpers", [0, 1, 2])
 def test_digests_come_in_order_and_nothing_is_left(file: tuple[int, bytes], helpers: int) -> None:
     fd, digests = file
