@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 PYTHON ?= python3
 BIN := .venv/bin
-LOCK = $(BIN)/python -m piptools compile -q --allow-unsafe --generate-hashes --strip-extras \
+LOCK = $(BIN)/python -m piptools compile -q --allow-unsafe --generate-hashes --no-strip-extras \
     --no-annotate --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 JOBS ?= 2
 export PYTHON
