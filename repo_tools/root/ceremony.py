@@ -11,6 +11,7 @@ No clock and no files here: `expires` is passed in, bytes come and go.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -105,7 +106,7 @@ def next_root(previous: Root, change: RootChange, expires: datetime) -> Metadata
         RootInvalid: A key to remove is not there, a key to add is, or a role ends up with fewer
             keys than its threshold.
     """
-    root = Root.from_dict(previous.to_dict())
+    root = deepcopy(previous)
     root.version = previous.version + 1
     root.expires = expires
     name = f"version {root.version}"
@@ -231,7 +232,8 @@ def changes(previous: Root | None, root: Root) -> tuple[str, ...]:
 
 
 def _describe(key: Key) -> str:
-    return f"{key.keyid[:8]} ({key.scheme})"
+    """A key whole: of eight digits, somebody could make another one that begins like it."""
+    return f"{key.keyid} ({key.scheme})"
 
 
 def _check(root: Root) -> None:

@@ -134,6 +134,28 @@ def test_one_key_under_two_names_counts_as_none(newcomer: Owner) -> None:
 class TestTheNextRoot:
     """Rotation: two of three keys at once, signed with old and new."""
 
+    def test_drawing_it_up_says_what_changes_and_who_has_to_sign(self, running: Owner) -> None:
+        running.make_keys("dave", "erin")
+        keyids = {name: load_public_key(running.keys / f"{name}.pub").keyid
+                  for name in (*PEOPLE, "dave", "erin")}  # fmt: skip
+        new = running.base / "2.root.json"
+        result = running.run(
+            "root", "change", running.root, new, "--root-threshold", "3",
+            "--remove", f"root={running.key('bob')}", "--root-key", running.key("dave"),
+            "--root-key", running.key("erin"), "--json",
+        )  # fmt: skip
+        assert result.stderr.splitlines() == [
+            "root version 1 -> 2",
+            "expires 2027-06-01 -> 2027-06-01",
+            f"root: - {keyids['bob']} (ed25519)",
+            f"root: + {keyids['dave']} (ed25519)",
+            f"root: + {keyids['erin']} (ed25519)",
+            "root: 2 of 3 -> 3 of 4 must sign",
+        ]
+        by_old, by_new = json.loads(result.stdout)["signatures"]
+        assert set(by_old["unsigned"]) == {keyids[name] for name in PEOPLE}
+        assert set(by_new["unsigned"]) == {keyids[n] for n in ("alice", "carol", "dave", "erin")}
+
     @pytest.fixture
     def running(self, three: Owner) -> Owner:
         sign(three, three.root, "alice", "bob")
