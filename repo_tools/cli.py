@@ -25,6 +25,7 @@ _CONFIG = "repo-tools.toml"
     lazy={
         "key": "repo_tools.keys.cli:key",
         "root": "repo_tools.root.cli:root",
+        "proposal": "repo_tools.proposal.cli:proposal",
         "repo": "repo_tools.publish.cli:repo",
         "rollout": "repo_tools.rollout.cli:rollout",
         "waves": "repo_tools.waves.cli:waves",

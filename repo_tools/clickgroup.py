@@ -12,7 +12,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from repo_tools.environment import Environment
+    from repo_tools.publish.how import How
     from repo_tools.publish.manifest_edit import Line
     from repo_tools.publish.release import Outcome
-    from repo_tools.publish.session import How
     from repo_tools.publish.signing import Signing
     from repo_tools.store.base import Store
     from updog.transport import Transport
@@ -190,17 +190,18 @@ class SigningOptions:
 
 @dataclass(frozen=True, slots=True)
 class ChangeOptions:
-    """Whether to do it, and whether to ask."""
+    """Whether to do it or only to propose it, and whether to ask."""
 
     dry_run: bool
     yes: bool
+    proposal: Path | None = None
 
     def how(self, env: Environment) -> How:
         """How a change is to be carried out."""
-        from repo_tools.publish.session import How  # noqa: PLC0415
+        from repo_tools.publish.how import How  # noqa: PLC0415
 
         confirm = (lambda _: True) if self.yes else env.confirm
-        return How(note, confirm, self.dry_run)
+        return How(note, confirm, self.dry_run, self.proposal)
 
 
 def repository_options(function: F) -> F:
@@ -244,6 +245,8 @@ def signing_options(*roles: str) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def wrapped(*args: Any, key: tuple[Path, ...], **kwargs: Any) -> Any:
+            if not key and not kwargs.get("propose"):
+                raise click.UsageError("Missing option '--key'.")
             given = {role: kwargs.pop(f"{role}_valid") for role in roles}
             validity = {role: value for role, value in given.items() if value is not None}
             return function(*args, signing=SigningOptions(key, validity), **kwargs)
@@ -257,7 +260,6 @@ def signing_options(*roles: str) -> Callable[[F], F]:
             envvar="REPO_TOOLS_KEY",
             multiple=True,
             type=INPUT,
-            required=True,
             help="Key file, or a directory of them. May be repeated.",
         )(wrapped)  # type: ignore[return-value]
 
@@ -272,6 +274,22 @@ def change_options(function: F) -> F:
     @functools.wraps(function)
     def wrapped(*args: Any, dry_run: bool, yes: bool, **kwargs: Any) -> Any:
         return function(*args, change=ChangeOptions(dry_run, yes), **kwargs)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def proposing_options(function: F) -> F:
+    """`--propose` beside those of `change_options`, as the argument `change`."""
+
+    @click.option(
+        "--propose",
+        type=OUTPUT,
+        help="Write a proposal for others to sign into this file, and publish nothing.",
+    )
+    @change_options
+    @functools.wraps(function)
+    def wrapped(*args: Any, propose: Path | None, change: ChangeOptions, **kwargs: Any) -> Any:
+        return function(*args, change=replace(change, proposal=propose), **kwargs)
 
     return wrapped  # type: ignore[return-value]
 
@@ -304,6 +322,9 @@ def answer(text: str, value: Mapping[str, Any]) -> None:
 
 def report(outcome: Outcome) -> None:
     """Print what a publishing command has done."""
+    if outcome.proposal is not None:
+        answer(f"Proposed in {outcome.proposal}: nothing is published", outcome.to_json())
+        return
     done = "Published" if outcome.published else "Nothing published"
     versions = ", ".join(f"{role} {version}" for role, version in outcome.versions.items())
     detail = f" ({versions})" if versions and outcome.published else ""

@@ -8,7 +8,7 @@
     ├── StoreFailed (AlreadyThere, PublishedMeanwhile)
     ├── NoRepository, RepositoryExists, RepositoryDamaged, RepositoryUntrusted
     ├── ImageInvalid, LayoutInvalid, PolicyInvalid, ManifestEditRefused
-    └── PublishRefused, ValidationFailed, ExpiryNear, Declined      verdicts
+    └── PublishRefused, ProposalInvalid, ValidationFailed, ExpiryNear, Declined      verdicts
 
 The text of an error is the user's line: what was being done, to what, what was seen, what was
 expected. Facts are attributes. Every error ends a command with exit code 1.
@@ -111,6 +111,8 @@ class NotEnoughSignatures(RepoToolsError):
         self.have = have
         self.need = need
         self.missing = tuple(missing)
+        if not role.startswith("root"):
+            self.hint = "`--propose FILE` lets others sign on machines of their own"
 
 
 class RehearsalFailed(RepoToolsError):
@@ -232,6 +234,16 @@ class PublishRefused(RepoToolsError):
     def __init__(self, update: str, problems: Sequence[str]) -> None:
         super().__init__(f"refusing to publish {update}: {'; '.join(problems)}")
         self.problems = tuple(problems)
+
+
+class ProposalInvalid(RepoToolsError):
+    """A proposal is none, does not fit what is published, or does more than it shows."""
+
+    def __init__(self, proposal: str, reason: str, *, hint: str | None = None) -> None:
+        super().__init__(f"cannot use proposal {proposal}: {reason}")
+        self.proposal = proposal
+        self.reason = reason
+        self.hint = hint
 
 
 class ValidationFailed(RepoToolsError):

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from tuf.api.metadata import Root
 
-    from repo_tools.publish.session import How, Session
+    from repo_tools.publish.how import How
+    from repo_tools.publish.session import Session
     from repo_tools.publish.signing import Signing
 
 
@@ -44,7 +45,11 @@ def refresh(session: Session, signing: Signing, how: How, *, within: timedelta |
         how.show(
             f"root expires on {near['root'].expires:%Y-%m-%d}: its keys have to sign a new one"
         )
-    renewable = [role for role in CONTENT_ROLES if role in near and _can_renew(role, root, signing)]
+    renewable = [
+        role
+        for role in CONTENT_ROLES
+        if role in near and (how.proposal is not None or _can_renew(role, root, signing))
+    ]
     for role in CONTENT_ROLES:
         if role in near and role not in renewable:
             until = f"{near[role].expires:%Y-%m-%d}"

@@ -21,8 +21,8 @@ from repo_tools.clickgroup import (
     RepositoryOptions,
     SigningOptions,
     answer,
-    change_options,
     note,
+    proposing_options,
     report,
     repository_options,
     signing_options,
@@ -40,7 +40,7 @@ def repo() -> None:
 @repo.command("init")
 @repository_options
 @signing_options("targets", "snapshot", "timestamp")
-@change_options
+@proposing_options
 @json_option
 @click.pass_obj
 def init(
@@ -96,7 +96,7 @@ def init(
 @click.option(
     "--level", type=click.IntRange(0, 12), default=9, show_default=True, help="LZ4 level."
 )
-@change_options
+@proposing_options
 @json_option
 @click.pass_obj
 def publish(
@@ -149,7 +149,7 @@ def publish(
 @repository_options
 @signing_options("targets", "snapshot", "timestamp")
 @click.option("--version", "version", required=True, type=VERSION, help="Version of the update.")
-@change_options
+@proposing_options
 @json_option
 @click.pass_obj
 def remove(
@@ -184,7 +184,7 @@ def remove(
     type=DURATION,
     help="Renew what expires within this time; by default what is past half of its validity.",
 )
-@change_options
+@proposing_options
 @json_option
 @click.pass_obj
 def refresh(

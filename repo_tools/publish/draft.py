@@ -106,8 +106,19 @@ class Draft(Repository):
         md.signed.version = max(md.signed.version, self._taken.get(role, 0)) + 1
         md.signed.expires = self._expires[role]
         md.signatures.clear()
+        self.adopt(role, md)
+
+    def adopt(self, role: str, md: Metadata[Any]) -> None:
+        """Take metadata as a role's next version, as it is, with further signatures.
+
+        Raises: See `close`.
+        """
         for signer in self._signers.get(role, ()):
             add_signature(md, signer)
+        self._finish(role, md)
+
+    def _finish(self, role: str, md: Metadata[Any]) -> None:
+        """Check the signatures, and keep the file."""
         for voter in self._voters:
             result = voter.get_verification_result(role, md.signed_bytes, md.signatures)
             if not result:

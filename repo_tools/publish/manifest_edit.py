@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from repo_tools.errors import ManifestEditRefused
+from repo_tools.rollout.schedule import NEVER
 from updog.versions import Version, is_exactly, precedence
 from updog.waves import Waves, format_time
 
@@ -156,9 +157,13 @@ def waves_text(waves: Waves) -> str:
     """Waves in a few words: when they start and end."""
     if not waves:
         return "no waves: every host at once"
-    first, last = min(waves.values()), max(waves.values())
-    count = f"{len(waves)} wave{'s' if len(waves) > 1 else ''}"
-    return f"{count} from {format_time(first)} to {format_time(last)}"
+    starts = sorted(start for start in waves.values() if start < NEVER)
+    held_back = "nobody's turn comes" if len(starts) < len(waves) else ""
+    if not starts:
+        return held_back
+    count = f"{len(starts)} wave{'s' if len(starts) > 1 else ''}"
+    text = f"{count} from {format_time(starts[0])} to {format_time(starts[-1])}"
+    return f"{text}, after them {held_back}" if held_back else text
 
 
 def _update_changes(before: Manifest, after: Manifest) -> Iterable[str]:

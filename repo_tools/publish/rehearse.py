@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tuf.api.metadata import Root
 
 from partition.kernel import Kernel
+from repo_tools.errors import RehearsalFailed
 from repo_tools.root.ceremony import parse_root
 from repo_tools.store.transport import StoreTransport
 from updog.errors import MetadataExpired, UpdogError
@@ -25,7 +26,7 @@ from updog.trust import refresh_store
 from updog.trust_store import TrustStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from repo_tools.publish.plan import Plan
@@ -97,6 +98,21 @@ def rehearse_plan(
             when = f"after {write.name.rpartition('/')[2]} is written"
             found += rehearse(transport, shipped, now, when=when)
     return tuple(found)
+
+
+def require_arrival(rehearsals: Sequence[Rehearsal], show: Callable[[str], None]) -> None:
+    """Show how hosts fare at each moment; refuse if one does not arrive in the end.
+
+    Other metadata that has expired is no reason: it can only be renewed once the root is there.
+
+    Raises:
+        RehearsalFailed: One does not.
+    """
+    last = rehearsals[-1].when
+    for rehearsal in rehearsals:
+        show(f"rehearsal: {rehearsal.text}")
+        if rehearsal.failure and rehearsal.when == last and not rehearsal.only_late:
+            raise RehearsalFailed(rehearsal.root_version, rehearsal.failure)
 
 
 def known_roots(roots: Mapping[int, bytes], extra: Iterable[bytes]) -> tuple[bytes, ...]:

@@ -79,6 +79,7 @@ class Outcome:
     expires: Mapping[str, str] = field(default_factory=dict)
     written: tuple[str, ...] = ()
     published: bool = False
+    proposal: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The JSON that `--json` prints."""
@@ -89,6 +90,7 @@ class Outcome:
             "expires": dict(self.expires),
             "written": list(self.written),
             "published": self.published,
+            "proposal": self.proposal,
         }
 
 
@@ -142,12 +144,14 @@ class Ground:
         return Manifest() if self.published is None else self.published.manifest
 
 
-def forecast(ground: Ground, change: Change, signing: Signing) -> Outcome:
-    """Say what a change will do, before anything is signed."""
+def forecast(
+    ground: Ground, change: Change, signing: Signing, *, by_others: bool = False
+) -> Outcome:
+    """Say what a change will do, before anything is signed; here, or by others elsewhere."""
     expires = signing.expires()
     return Outcome(
         repository=ground.where,
-        changes=tuple(_describe(ground, change, signing)),
+        changes=tuple(_describe(ground, change, signing, by_others=by_others)),
         versions={role: ground.next_version(role) for role in change.roles},
         expires={role: f"{expires[role]:%Y-%m-%dT%H:%M:%SZ}" for role in change.roles},
     )
@@ -179,6 +183,21 @@ def sign(
         expires=signing.expires(),
         taken_versions=ground.taken,
     )
+    files = edit(draft, change)
+    return publish_plan(
+        ground.prefix,
+        targets=files,
+        metadata={**(extra_metadata or {}), **draft.files},
+        replacing=None if published is None else published.files[TIMESTAMP],
+    )
+
+
+def edit(draft: Draft, change: Change) -> dict[str, Contents]:
+    """Make the new versions that a change needs.
+
+    Returns:
+        The files of new targets: path in the store to contents.
+    """
     files: dict[str, Contents] = {}
     add = list(change.add)
     if change.manifest is not None:
@@ -194,12 +213,7 @@ def sign(
         draft.renew_snapshot()
     if Timestamp.type in change.roles:
         draft.renew_timestamp()
-    return publish_plan(
-        ground.prefix,
-        targets=files,
-        metadata={**(extra_metadata or {}), **draft.files},
-        replacing=None if published is None else published.files[TIMESTAMP],
-    )
+    return files
 
 
 def manifest_target(manifest: Manifest) -> NewTarget:
@@ -208,7 +222,9 @@ def manifest_target(manifest: Manifest) -> NewTarget:
     return NewTarget(MANIFEST_NAME, data, len(data), hashlib.sha256(data).hexdigest())
 
 
-def _describe(ground: Ground, change: Change, signing: Signing) -> Iterator[str]:
+def _describe(
+    ground: Ground, change: Change, signing: Signing, *, by_others: bool
+) -> Iterator[str]:
     yield from change.notes
     if change.manifest is not None:
         yield from changes(ground.manifest, change.manifest)
@@ -221,4 +237,7 @@ def _describe(ground: Ground, change: Change, signing: Signing) -> Iterator[str]
         before = f"{ground.versions[role]} -> " if role in ground.versions else ""
         until = f"expires {expires[role]:%Y-%m-%d}"
         who = signing.describe(ground.voters, role)
+        if by_others:
+            asked = ground.voters[-1].roles[role]
+            who = f"{asked.threshold} of {len(asked.keyids)} must sign"
         yield f"{role} version {before}{ground.next_version(role)}, {until}, {who}"

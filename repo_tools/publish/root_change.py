@@ -29,15 +29,11 @@ from typing import TYPE_CHECKING, Final
 from tuf.api.metadata import Metadata, Root, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
-from repo_tools.errors import (
-    RehearsalFailed,
-    RepositoryUntrusted,
-    RootInvalid,
-)
+from repo_tools.errors import RepositoryUntrusted, RootInvalid
 from repo_tools.keys.sign import add_signature
 from repo_tools.publish.plan import TIMESTAMP, Plan, Write, apply
 from repo_tools.publish.published import load_published, load_roots
-from repo_tools.publish.rehearse import Rehearsal, known_roots, rehearse_plan
+from repo_tools.publish.rehearse import known_roots, rehearse_plan, require_arrival
 from repo_tools.publish.release import (
     CONTENT_ROLES,
     Change,
@@ -53,8 +49,8 @@ from repo_tools.store.transport import StoreTransport
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from repo_tools.publish.how import How
     from repo_tools.publish.published import Published
-    from repo_tools.publish.session import How
     from repo_tools.publish.signing import Signing
     from repo_tools.store.base import Store
 
@@ -143,23 +139,8 @@ def publish_root(
             return outcome
         plan = step.plan()
         hosts = known_roots(roots, shipped)
-        _rehearse(rehearse_plan(store, prefix, plan, hosts, signing.now), how)
+        require_arrival(rehearse_plan(store, prefix, plan, hosts, signing.now), how.show)
         return replace(outcome, written=apply(store, plan), published=True)
-
-
-def _rehearse(rehearsals: Sequence[Rehearsal], how: How) -> None:
-    """Show how hosts fare at each moment; refuse if one does not arrive in the end.
-
-    Other metadata that has expired is no reason: it can only be renewed once the root is there.
-
-    Raises:
-        RehearsalFailed: One does not.
-    """
-    last = rehearsals[-1].when
-    for rehearsal in rehearsals:
-        how.show(f"rehearsal: {rehearsal.text}")
-        if rehearsal.failure and rehearsal.when == last and not rehearsal.only_late:
-            raise RehearsalFailed(rehearsal.root_version, rehearsal.failure)
 
 
 def _predecessor(roots: Mapping[int, bytes], new: Metadata[Root]) -> Root:

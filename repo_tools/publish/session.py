@@ -5,7 +5,8 @@
         outcome = published.carry_out(change, signing, how)
 
 The store's lock is held from the first read to the last write. Before anything is signed, the
-caller's `how.show` is given what will change; a dry run ends there.
+caller's `how.show` is given what will change; a dry run ends there. Where people sign in other
+places, a proposal is written instead (`repo_tools.proposal`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from repo_tools.errors import Declined
+from repo_tools.proposal.propose import propose
 from repo_tools.publish.manifest_edit import target_names
 from repo_tools.publish.plan import apply
 from repo_tools.publish.published import Published, load_published
@@ -24,38 +25,10 @@ from repo_tools.store.transport import StoreTransport
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from repo_tools.publish.how import How
     from repo_tools.publish.signing import Signing
     from repo_tools.store.base import Store
     from updog.manifest import Manifest
-
-
-@dataclass(frozen=True, slots=True)
-class How:
-    """How a change is to be carried out.
-
-    Attributes:
-        show: Is given what will change, a line each, before anything is signed.
-        confirm: Asks whether to go ahead.
-        dry_run: Stop after showing.
-    """
-
-    show: Callable[[str], None]
-    confirm: Callable[[str], bool]
-    dry_run: bool = False
-
-    def go_ahead(self, outcome: Outcome) -> bool:
-        """Show an outcome; say whether it is to be brought about.
-
-        Raises:
-            Declined: The user was asked, and said no.
-        """
-        for line in outcome.changes:
-            self.show(line)
-        if self.dry_run:
-            return False
-        if not self.confirm("Sign and publish this?"):
-            raise Declined
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +45,14 @@ class Session:
         return Outcome(self.published.where, (why,))
 
     def carry_out(self, change: Change, signing: Signing, how: How) -> Outcome:
-        """Show a change, sign it, write it.
+        """Show a change, sign it, write it; or propose it.
 
         Raises:
             NotEnoughSignatures: Keys are missing; nothing was written.
             StoreFailed: Writing stopped; what is published is still the old state.
         """
+        if how.proposal is not None:
+            return propose(self.store, self.ground, change, signing, how)
         signing.require(self.ground.voters, change.roles)
         outcome = forecast(self.ground, change, signing)
         if not how.go_ahead(outcome):

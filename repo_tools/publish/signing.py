@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from repo_tools.errors import KeyUnavailable, NotEnoughSignatures, RootInvalid
 from repo_tools.keys.signers import Secrets, open_signer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from securesystemslib.signer import Signer
     from tuf.api.metadata import Root
@@ -65,8 +66,19 @@ class Signing:
         """Whether enough keys of a role are at hand."""
         return len(self.at_hand(root, role)) >= root.roles[role].threshold
 
-    def require(self, voters: Sequence[Root], roles: Sequence[str]) -> None:
+    def require(
+        self,
+        voters: Sequence[Root],
+        roles: Sequence[str],
+        *,
+        signed: Mapping[str, Collection[str]] = MappingProxyType({}),
+    ) -> None:
         """Make sure, before any work, that the roles can be signed.
+
+        Args:
+            voters: The roots whose thresholds count.
+            roles: The roles.
+            signed: Role to keyids whose signatures are there already.
 
         Raises:
             RootInvalid: The newest root has expired; hosts would refuse everything.
@@ -81,14 +93,22 @@ class Signing:
             )
         for root in voters:
             for role in roles:
-                if not self.suffices(root, role):
-                    keyids = [keyid[:8] for keyid in root.roles[role].keyids]
-                    raise NotEnoughSignatures(
-                        role, len(self.at_hand(root, role)), root.roles[role].threshold, keyids
-                    )
+                keyids, threshold = root.roles[role].keyids, root.roles[role].threshold
+                have = {key.keyid for key in self.at_hand(root, role)}
+                have |= set(signed.get(role, ())) & set(keyids)
+                if len(have) < threshold:
+                    missing = [keyid[:8] for keyid in keyids if keyid not in have]
+                    raise NotEnoughSignatures(role, len(have), threshold, missing)
 
-    def signers(self, voters: Iterable[Root], role: str) -> tuple[Signer, ...]:
+    def signers(
+        self, voters: Iterable[Root], role: str, *, signed: Collection[str] = ()
+    ) -> tuple[Signer, ...]:
         """Open as many keys of a role as the thresholds of all voters ask for.
+
+        Args:
+            voters: The roots.
+            role: The role.
+            signed: Keyids whose signatures are there already.
 
         Raises:
             KeyUnavailable: Too few can be opened; the first reason.
@@ -98,15 +118,15 @@ class Signing:
             threshold = root.roles[role].threshold
             failure: KeyUnavailable | None = None
             for key in self.at_hand(root, role):
-                if _count(opened, root, role) == threshold:
+                if _count({*opened, *signed}, root, role) >= threshold:
                     break
-                if key.keyid in opened:
+                if key.keyid in opened or key.keyid in signed:
                     continue
                 try:
                     opened[key.keyid] = open_signer(key, self.secrets)
                 except KeyUnavailable as exc:
                     failure = failure or exc
-            if failure is not None and _count(opened, root, role) < threshold:
+            if failure is not None and _count({*opened, *signed}, root, role) < threshold:
                 raise failure
         return tuple(opened.values())
 
@@ -120,9 +140,9 @@ class Signing:
         return f"signed by {', '.join(dict.fromkeys(labels))}"
 
 
-def _count(opened: Mapping[str, Signer], root: Root, role: str) -> int:
-    """How many of a role's keys are open."""
-    return len(opened.keys() & set(root.roles[role].keyids))
+def _count(keyids: set[str], root: Root, role: str) -> int:
+    """How many of a role's keys are among these."""
+    return len(keyids & set(root.roles[role].keyids))
 
 
 _ROLES: Final = ("root", "targets", "snapshot", "timestamp")

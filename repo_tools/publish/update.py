@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from repo_tools.publish.session import How, Session
+    from repo_tools.publish.how import How
+    from repo_tools.publish.session import Session
     from repo_tools.publish.signing import Signing
     from updog.versions import Version
     from updog.waves import Waves
@@ -90,7 +91,7 @@ def publish_update(session: Session, update: NewUpdate, signing: Signing, how: H
             raise PublishRefused(update.label, problems)
 
     check(base, _plain_sizes(update.files))
-    signing.require(session.ground.voters, Change().roles)
+    signing.require(session.ground.voters, how.signed_here(Change().roles))
     how.show(f"building {update.label}: compressing, and growing the hash tree")
     with session.store.staging() as staging:
         built = build(update.files, update.names, staging, update.label, session.store.kernel)

@@ -15,7 +15,7 @@ from repo_tools.clickgroup import (
     RepositoryOptions,
     SigningOptions,
     answer,
-    change_options,
+    proposing_options,
     report,
     repository_options,
     signing_options,
@@ -41,7 +41,7 @@ def _editing(function: Any) -> Any:
     for option in (
         click.pass_obj,
         json_option,
-        change_options,
+        proposing_options,
         click.option("--version", required=True, type=VERSION, help="Version of the update."),
         signing_options("targets", "snapshot", "timestamp"),
         repository_options,

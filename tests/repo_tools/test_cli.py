@@ -76,7 +76,7 @@ def test_every_command_explains_itself_and_speaks_json(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(p for p, c in ALL.items() if takes_keys(c) and p != "repo-tools root sign")
+    "path", sorted(p for p, c in ALL.items() if takes_keys(c) and not p.endswith(" sign"))
 )
 def test_what_signs_can_be_tried_first(path: str) -> None:
     options = {name for param in ALL[path].params for name in param.opts}
@@ -288,6 +288,7 @@ MESSAGES = [
     (errors.PolicyInvalid("x", "odd"), "cannot use wave policy x: odd"),
     (errors.ManifestEditRefused("pause x", "odd"), "cannot pause x: odd"),
     (errors.PublishRefused("x", ["a", "b"]), "refusing to publish x: a; b"),
+    (errors.ProposalInvalid("x", "odd"), "cannot use proposal x: odd"),
     (errors.ValidationFailed("x", ["a"]), "x is not sound: 1 problem"),
     (
         errors.ExpiryNear("x", "root", WHEN, expired=False),

@@ -43,24 +43,26 @@ def test_the_ceremony(tmp_path: Path) -> None:
     (repo / "demo").mkdir(parents=True)
     (repo / "demo" / "x86_64").symlink_to(tmp_path / "repository" / "metal" / "x86_64")
     (repo / "targets").symlink_to(tmp_path / "repository" / "targets")
-    for version in (1, 2, 3):
+    for version in (1, 2, 3, 4):
         root = (tmp_path / f"{version}.root.json").read_bytes()
         client = Client(repo, root, datetime.now(UTC))
-        assert client.updates() == ["1.1.0"]
-        assert client.versions()["root"] == 3
+        assert client.updates() == ["1.1.0", "1.2.0"]
+        assert client.versions()["root"] == 4
+    newest = f"repository/metal/x86_64/{client.versions()['targets']}.targets.json"
     signers = {
         name: {s["keyid"] for s in json.loads((tmp_path / name).read_bytes())["signatures"]}
-        for name in ("1.root.json", "2.root.json", "3.root.json")
+        for name in ("1.root.json", "2.root.json", "3.root.json", "4.root.json", newest)
     }
     people = {
-        name: json.loads((tmp_path / path / f"{name}.pub").read_bytes())["keyid"]
-        for name, path in (("alice", "alice"), ("bob", "bob"), ("carol", "carol"),
-                           ("dave", "dave"), ("erin", "erin"))
-    }  # fmt: skip
+        name: json.loads((tmp_path / name / f"{name}.pub").read_bytes())["keyid"]
+        for name in ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
+    }
     assert signers["1.root.json"] == {people["alice"], people["carol"]}
     assert signers["2.root.json"] == {people["alice"], people["bob"], people["dave"]}
     assert signers["3.root.json"] == {people["alice"], people["erin"]}
+    assert signers["4.root.json"] == {people["alice"], people["dave"]}
+    assert signers[newest] == {people["frank"], people["heidi"]}
 
 
 def test_there_is_something_to_carry_out() -> None:
-    assert script().count("repo-tools ") >= 25
+    assert script().count("repo-tools ") >= 38
