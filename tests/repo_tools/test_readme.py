@@ -47,8 +47,8 @@ def test_the_ceremony(tmp_path: Path) -> None:
         root = (tmp_path / f"{version}.root.json").read_bytes()
         client = Client(repo, root, datetime.now(UTC))
         assert client.updates() == ["1.1.0", "1.2.0"]
-        assert client.versions()["root"] == 4
-    newest = f"repository/metal/x86_64/{client.versions()['targets']}.targets.json"
+        assert client.versions() == {"root": 4, "targets": 4, "snapshot": 5, "timestamp": 5}
+    newest = "repository/metal/x86_64/4.targets.json"
     signers = {
         name: {s["keyid"] for s in json.loads((tmp_path / name).read_bytes())["signatures"]}
         for name in ("1.root.json", "2.root.json", "3.root.json", "4.root.json", newest)
