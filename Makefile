@@ -35,6 +35,13 @@ test-boot: ## the same on machines that really boot, in QEMU: updates, rollbacks
 	@packaging/setup.sh packaging/apt-packages-boot.txt
 	@$(BIN)/python -m tests.boot
 
+.PHONY: test-clients
+test-clients: setup ## a TUF client of other people's, tuf-js, reads what repo-tools makes
+	@command -v npm >/dev/null || packaging/setup.sh packaging/apt-packages-clients.txt
+	@mkdir -p build/test-clients && cp tests/clients/package*.json build/test-clients/
+	@npm ci --prefix build/test-clients --ignore-scripts --no-audit --no-fund --silent
+	@$(BIN)/python -m pytest tests/clients/tuf_js.py
+
 .PHONY: bench
 bench: setup ## measure against a careful shell, and print a table; results go to docs/performance.md
 	@$(BIN)/python -m benchmarks.pipeline
