@@ -136,7 +136,8 @@ def test_every_image_can_be_gone_on_with(update: Update, host: Host, part: Part)
     host.run(update, second)
     assert update.is_on(host.disk)
     order = list(PARTS)
-    assert [started for started, _ in second.opened] == [
+    # The image before may not have been read back by then: it is opened, at its end.
+    assert [started for started in starts(second) if second.sent.get(started)] == [
         name(update, later) for later in order[order.index(part) :]
     ]
 
