@@ -146,6 +146,11 @@ class Devices(NamedTuple):
         path = self._directory(disk) / "queue" / "logical_block_size"
         return int(_expected(path, f"sector size of {self.node(disk)}"))
 
+    def loop_uses_direct_io(self, disk: DeviceNumber) -> bool | None:
+        """Whether a loop device goes past its file's page cache; None if it is no loop device."""
+        text = _read(self._directory(disk) / "loop" / "dio")
+        return None if text is None else text != "0"
+
     def node(self, number: DeviceNumber) -> Path:
         """The device node, under its kernel name."""
         directory = self._directory(number)

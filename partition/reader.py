@@ -4,8 +4,8 @@ Decided here: how a read gets past the kernel's copy in memory. With O_DIRECT wh
 or device allows it: the kernel then fetches every block from the device. Elsewhere the pages are
 dropped first with ``posix_fadvise(DONTNEED)``, which drops pages that are clean, so what was
 written must have been flushed before. Neither reaches behind the device's own cache, nor behind the
-page cache of the file under a loop device that was set up without direct I/O; on tmpfs the page
-cache *is* the device.
+page cache of the file under a loop device (`partition.loop` does); on tmpfs the page cache *is* the
+device.
 """
 
 from __future__ import annotations

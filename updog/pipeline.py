@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
+from partition import loop
 from partition.kernel import KERNEL, Kernel
 from updog.errors import CannotResume, DownloadFailed, Interrupted
 from updog.line import Line
@@ -67,8 +69,10 @@ def install_images(
     by_part = {job.part: job for job in jobs}
     if len(jobs) != len(plans) or by_part.keys() != plans.keys():
         raise ValueError("an update is one boot, one root and one hash image")
-    installation = Installation(transport, journal, progress, cancel, kernel)
-    try:
+    with (
+        loop.direct(job.region.path for job in jobs),
+        closing(Installation(transport, journal, progress, cancel, kernel)) as installation,
+    ):
         images = [plan(by_part[part], installation) for part, plan in plans.items()]
         for index, plan in enumerate(images):
             if plan.must_wait_to_look_back:
@@ -79,8 +83,6 @@ def install_images(
                 progress.started(plan.job.part.value, length, length)
                 progress.finished(plan.job.part.value)
         _stream_all(images, installation)
-    finally:
-        installation.close()
 
 
 def _stream_all(plans: Sequence[ImagePlan], installation: Installation) -> None:

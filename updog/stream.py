@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 
 _READ_SIZE: Final = 1 << 20
 _LOOKAHEAD: Final = 4  # the size of the next block, read along with this one
+_PATIENCE_SECONDS: Final = 0.01
+"""Longer than this a whole unit does not wait for more to go along with it. A megabyte of a slow
+stream may be blocks of zeros that decode to much more, all of it left to do at the end."""
 _SPAN_SIZE: Final = 16 << 20
 """So much is flushed and checked at a time, or less on a slow link:"""
 _SPAN_SECONDS: Final = 2.0
@@ -194,12 +197,15 @@ class ImageStream:
             memory.ensure(wanted)
             filled = len(rest)
             memory.view[:filled] = rest
+            began = time.monotonic()
             while filled < wanted and not ended:
                 self._stop_if_broken()
                 count = self._source.readinto(memory.view[filled:wanted])
                 filled += count
                 ended = not count
                 self._count(count)
+                if filled >= needed and time.monotonic() - began > _PATIENCE_SECONDS:
+                    break
             scan = scanner.scan(memory.view[:filled])
             # Copied before the memory goes on; at most the start of one small block.
             rest, needed = bytes(memory.view[scan.consumed : filled]), scan.needed

@@ -241,3 +241,16 @@ def test_the_kernel_of_this_machine_is_understood() -> None:
         return
     assert found.partition_number(disk) is None
     assert found.logical_block_size(disk) % 512 == 0
+
+
+def test_a_loop_device_says_whether_it_goes_past_the_page_cache(tree: SysfsTree) -> None:
+    disk = tree.disk("loop3", 7, 3)
+    partition = tree.partition(disk, "loop3p4", 4, 259, 7)
+    other = tree.disk("vda", 254, 0)
+    (disk.directory / "loop").mkdir()
+    (disk.directory / "loop/dio").write_text("0\n")
+    found = devices(tree)
+    assert found.loop_uses_direct_io(found.disk_of(number(partition.number))) is False
+    assert found.loop_uses_direct_io(number(other.number)) is None
+    (disk.directory / "loop/dio").write_text("1\n")
+    assert found.loop_uses_direct_io(number(disk.number)) is True
