@@ -45,6 +45,7 @@ test-clients: setup ## a TUF client of other people's, tuf-js, reads what repo-t
 .PHONY: bench
 bench: setup ## measure against a careful shell, and print a table; results go to docs/performance.md
 	@$(BIN)/python -m benchmarks.pipeline
+	@$(BIN)/python -m benchmarks.asking
 	@$(BIN)/python -m benchmarks.migrations
 	@$(BIN)/python -m benchmarks.images
 
