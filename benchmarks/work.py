@@ -77,7 +77,12 @@ def make_work(directory: Path, *, root_mib: int, boot_mib: int) -> Work:
     sizes = {"root": root_mib, "boot": boot_mib}
     for name, size_mib in sizes.items():
         make_root(
-            paths[name], version="1.0.0", variant="benchmark", filesystem="ext4", size_mib=size_mib
+            paths[name],
+            version="1.0.0",
+            variant="benchmark",
+            filesystem="ext4",
+            size_mib=size_mib,
+            filled=0.92,
         )
     root_hash = _make_tree(paths["root"], paths["hash"])
     images = {name: _make_stream(name, path) for name, path in paths.items()}

@@ -26,18 +26,25 @@ _MKE2FS_ENVIRONMENT = {
 
 
 def make_root(
-    path: Path, *, version: str, variant: str, filesystem: FileSystem, size_mib: int
+    path: Path,
+    *,
+    version: str,
+    variant: str,
+    filesystem: FileSystem,
+    size_mib: int,
+    filled: float = 0.75,
 ) -> None:
     """Make a root image at ``path`` from real files.
 
-    ext4 comes out at exactly ``size_mib``; the others hold what fits three quarters of that.
+    ext4 comes out at exactly ``size_mib``, and full to a share of ``filled`` where this machine has
+    so many files; the others hold what fits that share.
 
     Raises:
         subprocess.CalledProcessError: mkfs refused; its output is on stderr.
     """
     tree = path.with_name(path.name + ".tree")
     shutil.rmtree(tree, ignore_errors=True)
-    _copy_real_files(tree, budget_bytes=size_mib * MIB * 3 // 4)
+    _copy_real_files(tree, budget_bytes=int(size_mib * MIB * filled))
     etc = tree / "etc"
     etc.mkdir(exist_ok=True)
     (etc / "os-release").write_text(
