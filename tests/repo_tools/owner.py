@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -202,6 +203,17 @@ class Client:
         self._targets.mkdir(parents=True)
         self._how = (repo, root, now)
         self._updater = self._refreshed()
+
+    def at(self, repo: Path) -> Client:
+        """A host that knows what this one knows, and comes to another place."""
+        other = copy(self)
+        _, root, now = self._how
+        other._how = (repo, root, now)
+        other.state = repo.parent / f".client-{uuid4()}"
+        shutil.copytree(self.state, other.state)
+        other._targets = other.state / "targets"
+        other._updater = other._refreshed()
+        return other
 
     def again(self) -> Client:
         """The same host, some time later: it remembers what it has seen."""

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from repo_tools.publish.rehearse import rehearse
+from repo_tools.store.directory import DirectoryStore
 from repo_tools.store.transport import StoreTransport
-from tests.repo_tools.owner import PREFIX, PROGRAM, Client, Owner, Words
+from tests.repo_tools.owner import PREFIX, PROGRAM, ROLES, Client, Owner, Words
 from tests.support.cuts import Thoroughness, states
 from tests.support.power import PowerKernel, described, materialise
 from tests.support.volume import History, Kind, State
@@ -34,19 +36,51 @@ SAMPLED = Thoroughness(exhaustive=3, samples=2, lengths=2, scattered=1)
 
 @dataclass
 class Work:
-    """Something an owner does to a repository that has 1.1.0."""
+    """Something an owner does to a repository that has 1.1.0; `where` hosts look."""
 
     name: str
     words: Callable[[Owner], Words]
     before: int
     after: int
+    prepare: Callable[[Owner], object] = lambda _: None
+    where: str = "repo"
+
+
+def next_root(owner: Owner) -> None:
+    """A root with other keys of every role, signed."""
+    following = owner.base / "2.root.json"
+    words: Words = []
+    for role in ROLES[1:]:
+        owner.make_keys(f"{role}2")
+        words += [f"--{role}-key", owner.key(f"{role}2"), f"--remove={role}={owner.key(role)}"]
+    owner.do("root", "change", owner.root, following, *words)
+    owner.do("root", "sign", "-y", "--key", owner.key("root"), "--previous", owner.root, following)
+
+
+def proposed(owner: Owner) -> None:
+    owner.do(*owner.publishing("1.2.0", start="1.1.0"), "--propose", owner.base / "proposal")
+
+
+def mirroring(owner: Owner) -> Words:
+    return ["repo", "mirror", *owner.repository(keys=False), "--jobs", "1", owner.base / "mirror"]
+
+
+def mirrored(owner: Owner) -> None:
+    """A mirror of 1.1.0 alone."""
+    owner.do(*mirroring(owner))
+    owner.publish("1.2.0", start="1.1.0")
 
 
 WORKS = [
-    Work("a publish", lambda o: o.publishing("1.2.0", start="1.1.0"), 1, 2),
-    Work("a refresh", lambda o: ["repo", "refresh", *o.repository(), "--within", "99 days"], 1, 1),
-    Work("a pause", lambda o: ["rollout", "set-waves", *o.repository(), "--version", "1.1.0",
-                               "--waves", "slow"], 1, 1),
+    Work("publish", lambda o: o.publishing("1.2.0", start="1.1.0"), 1, 2),
+    Work("refresh", lambda o: ["repo", "refresh", *o.repository(), "--within", "99 days"], 1, 1),
+    Work("new waves", lambda o: ["rollout", "set-waves", *o.repository(), "--version", "1.1.0",
+                                 "--waves", "slow"], 1, 1),
+    Work("new root", lambda o: ["root", "publish", *o.repository(), o.base / "2.root.json"], 1, 1,
+         next_root),
+    Work("proposal", lambda o: ["proposal", "publish", *o.repository(), o.base / "proposal"], 1, 2,
+         proposed),
+    Work("mirror", mirroring, 1, 2, mirrored, "mirror"),
 ]  # fmt: skip
 
 
@@ -109,7 +143,7 @@ def cuts(history: History) -> Iterator[Cut]:
             yield Cut(files, state)
 
 
-@pytest.mark.parametrize("work", WORKS, ids=lambda w: w.name)
+@pytest.mark.parametrize("work", WORKS[:3], ids=lambda w: w.name)
 def test_power_fails_at_any_moment(owner: Owner, tmp_path: Path, work: Work) -> None:
     owner.publish("1.1.0", start="1.0.0")
     (owner.repo / ".lock").unlink()
@@ -144,6 +178,56 @@ def test_power_fails_while_a_mirror_is_made(owner: Owner, tmp_path: Path) -> Non
     kernel = PowerKernel(mirror)
     Owner(owner.base, owner.now, kernel).do(*words)
     assert {cut.hosts_updates(owner) for cut in cuts(kernel.history())} == {1, 2}
+
+
+@pytest.mark.parametrize("work", WORKS, ids=lambda w: w.name)
+def test_killed_before_each_change_to_the_disk(owner: Owner, tmp_path: Path, work: Work) -> None:
+    """By a real SIGKILL; then come a host that is new and one that knows the state before."""
+    owner.publish("1.1.0", start="1.0.0")
+    work.prepare(owner)
+    old = Client(owner.base / work.where, owner.root.read_bytes(), owner.now)
+    assert len(old.updates()) == work.before
+    place = tmp_path / "killed"
+    program: Words = [
+        sys.executable,
+        "-m",
+        "tests.repo_tools.killing",
+        work.name,
+        owner.base,
+        place,
+    ]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    *killed, through = sorted(place.iterdir(), key=lambda path: int(path.name))
+    assert len(killed) >= 4
+    left = {tree(base / work.where): base for base in killed}
+    seen = set()
+    for base in left.values():
+        repo = base / work.where
+        new, known = Client(repo, owner.root.read_bytes(), owner.now), old.at(repo)
+        for host in (new, known):
+            assert len(host.updates()) in {work.before, work.after}
+        (updogs,) = rehearse(
+            StoreTransport(DirectoryStore(repo), PREFIX), [owner.root.read_bytes()], owner.now
+        )
+        assert updogs.failure == ""
+        assert new.versions() == known.versions()
+        seen.add(tuple(new.versions().values()))
+        again = Owner(base, owner.now)
+        again.do(*work.words(again))
+        for host in (new.again(), known.again()):
+            assert len(host.updates()) == work.after
+        assert {path.name for path in repo.rglob(".*")} == {".lock"}
+    arrived = Client(through / work.where, owner.root.read_bytes(), owner.now)
+    assert len(arrived.updates()) == work.after
+    assert tuple(old.versions().values()) in seen
+    assert arrived.versions() != old.versions()
+
+
+def tree(directory: Path) -> frozenset[tuple[str, bytes]]:
+    """All files below a directory, hidden ones too, with their contents."""
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return frozenset((str(path.relative_to(directory)), path.read_bytes()) for path in files)
 
 
 @pytest.mark.parametrize("work", ["publish", "mirror"])
