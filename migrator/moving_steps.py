@@ -85,8 +85,8 @@ class Convert:
         self._convert(tree, self.on_backward)
 
     def _convert(self, tree: Tree, conversion: Conversion) -> None:
-        names = [name for name in tree.data if self.prefixes and name.startswith(self.prefixes)]
-        for name in {*names, *self.settings}:
+        below = [name for prefix in self.prefixes for name in tree.data.starting_with(prefix)]
+        for name in {*below, *self.settings}:
             text = tree.data.get(name)
             if text is not None:
                 tree.data.put(name, _converted(text, conversion))
@@ -94,8 +94,9 @@ class Convert:
 
 def _rename(tree: Tree, names: Mapping[str, str]) -> None:
     _move(tree.data, names)
-    pairs = [address for address in tree.metadata if address[0] in names]
-    _move(tree.metadata, {(name, key): (names[name], key) for name, key in pairs})
+    addresses = [address for name in names for address in tree.metadata.starting_with(name)]
+    moves = {(name, key): (names[name], key) for name, key in addresses if name in names}
+    _move(tree.metadata, moves)
 
 
 def _names_below(tree: Tree, prefixes: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -107,11 +108,11 @@ def _names_below(tree: Tree, prefixes: Iterable[tuple[str, str]]) -> dict[str, s
     moves = {}
     for source, target in sorted(pairs, key=lambda pair: len(pair[0])):
         start = keys.name_of(source)
-        for name in {*tree.data, *(setting for setting, _ in tree.metadata)}:
-            if name.startswith(start):
-                segments = keys.parse(name)
-                if keys.is_below(segments, source):
-                    moves[name] = keys.name_of(target + segments[len(source) :])
+        settings = (setting for setting, _ in tree.metadata.starting_with(start))
+        for name in {*tree.data.starting_with(start), *settings}:
+            segments = keys.parse(name)
+            if keys.is_below(segments, source):
+                moves[name] = keys.name_of(target + segments[len(source) :])
     return moves
 
 

@@ -120,9 +120,10 @@ class AddPrefixSuffix:
 
     def backward(self, tree: Tree) -> None:
         """Remove every setting that matches one of the patterns."""
-        found = [name for name in tree.data if any(each.matches(name) for each in self.patterns)]
-        for name in found:
-            tree.data.put(name, None)
+        for each in self.patterns:
+            for name in tree.data.starting_with(f"{each.prefix}."):
+                if each.matches(name):
+                    tree.data.put(name, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +219,9 @@ class OneWay:
 
 
 def _remove_starting_with(data: Layer[DataKey], prefixes: tuple[str, ...]) -> None:
-    for name in [name for name in data if name.startswith(prefixes)]:
-        data.put(name, None)
+    for prefix in prefixes:
+        for name in data.starting_with(prefix):
+            data.put(name, None)
 
 
 def replace(layer: Layer[K], key: K, old: str, new: str) -> None:

@@ -4,13 +4,14 @@ A `Tree` is the live data or one pending transaction; a `State` is all of one co
 by canonical key name, metadata by the pair of key name and metadata key; both hold JSON texts
 (`migrator.values`).
 
-Each half of a tree is a `Layer`, a mapping that remembers what it held before it was changed. So
-what a migration changed costs as much to find, or to take back, as was changed, and not a look at
-thousands of keys.
+Each half of a tree is a `Layer`, a mapping that remembers what it held before it was changed, and
+knows its keys in order. So to find what a migration changed, or what is below a name, costs as much
+as there is of it, and not a look at thousands of keys.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -19,14 +20,12 @@ from migrator.errors import KeyInvalid, ResultInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
 K = TypeVar("K", str, tuple[str, str])
 
 DataKey = str
 MetadataKey = tuple[str, str]
-
-# From so many keys on, one look at all of them costs less than one look for each.
-_MANY = 20
 
 
 class Layer(Generic[K]):
@@ -37,11 +36,13 @@ class Layer(Generic[K]):
         before: What each key changed since `mark` had then; None: it was not there.
     """
 
-    __slots__ = ("before", "values")
+    __slots__ = ("_order", "before", "values")
 
     def __init__(self, values: Mapping[K, str] | None = None) -> None:
         self.values: dict[K, str] = dict(values or {})
         self.before: dict[K, str | None] = {}
+        # All keys, sorted; None until somebody asks, as for a store that is only read.
+        self._order: list[K] | None = None
 
     def __eq__(self, other: object) -> bool:
         """Compare what is held; the log does not matter."""
@@ -71,10 +72,19 @@ class Layer(Generic[K]):
         if old == text:
             return
         self.before.setdefault(key, old)
-        if text is None:
-            del self.values[key]
-        else:
-            self.values[key] = text
+        self._store(key, text)
+
+    def starting_with(self, prefix: str) -> list[K]:
+        """Return the keys of all settings whose names start with `prefix`, in order."""
+        if self._order is None:
+            self._order = sorted(self.values)
+        found = []
+        for index in range(_position(self._order, prefix), len(self._order)):
+            key = self._order[index]
+            if not _setting(key).startswith(prefix):
+                break
+            found.append(key)
+        return found
 
     def mark(self) -> dict[K, str | None]:
         """Start a new log; return the one kept so far."""
@@ -84,10 +94,28 @@ class Layer(Generic[K]):
     def undo(self) -> None:
         """Take back everything since `mark`, and start a new log."""
         for key, old in self.mark().items():
-            if old is None:
-                self.values.pop(key, None)
-            else:
-                self.values[key] = old
+            if self.values.get(key) != old:
+                self._store(key, old)
+
+    def _store(self, key: K, text: str | None) -> None:
+        if self._order is not None:
+            if text is None:
+                del self._order[bisect_left(self._order, key)]
+            elif key not in self.values:
+                insort(self._order, key)
+        if text is None:
+            del self.values[key]
+        else:
+            self.values[key] = text
+
+
+def _setting(key: DataKey | MetadataKey) -> str:
+    return key if isinstance(key, str) else key[0]
+
+
+def _position(order: list[K], name: str) -> int:
+    """Return where in `order` the first key of a setting not below `name` stands."""
+    return bisect_left(order, name, key=_setting)
 
 
 @dataclass(slots=True)
@@ -142,7 +170,7 @@ def check(state: State, unchanged: State | None = None) -> None:
 
     Args:
         state: What a migration made.
-        unchanged: Texts that this state holds under the same key were checked before.
+        unchanged: A state that was checked before; what is the same here is not checked again.
 
     Raises:
         ResultInvalid: Not storable; names the key.
@@ -165,7 +193,7 @@ def _check_tree(tree: Tree, before: Tree, where: str) -> None:
     for address, text in tree.metadata.values.items():
         if before.metadata.get(address) != text:
             _check_metadatum(*address, text, where)
-    both = clash(tree)
+    both = clash(tree, before)
     if both is not None:
         raise ResultInvalid(f"{where}: {both} has a value, and so has something below it")
 
@@ -192,42 +220,47 @@ def _check_metadatum(name: str, metadata_key: str, text: str, where: str) -> Non
         raise ResultInvalid(f"{where}: metadata {metadata_key} of {name}: {error}") from None
 
 
-def clash(tree: Tree) -> str | None:
+def clash(tree: Tree, before: Tree | None = None) -> str | None:
     """Return a key that has a value, and values or metadata below it; or None.
 
     A directory and a file cannot have one name.
+
+    Args:
+        tree: Where to look.
+        before: A tree without any clash; only what `tree` has besides is looked at.
     """
-    for name in {*tree.data, *(setting for setting, _ in tree.metadata)}:
-        parent = _value_above(tree, name)
-        if parent is not None:
-            return parent
-    return None
+    before = before or Tree()
+    return _clash(
+        tree,
+        tree.data.values.keys() - before.data.values.keys(),
+        tree.metadata.values.keys() - before.metadata.values.keys(),
+    )
 
 
 def new_clash(tree: Tree) -> str | None:
     """As `clash`, for what was added since `mark`; before that there was none."""
-    data = [name for name, old in tree.data.before.items() if old is None and name in tree.data]
+    data = {name for name, old in tree.data.before.items() if old is None and name in tree.data}
     metadata = {
-        address[0]
+        address
         for address, old in tree.metadata.before.items()
         if old is None and address in tree.metadata
     }
-    if len(data) + len(metadata) > _MANY:
-        return clash(tree)
-    for name in data:
-        if is_taken(tree, name):
-            return name
-    return next(filter(None, (_value_above(tree, name) for name in metadata)), None)
+    return _clash(tree, data, metadata)
+
+
+def _clash(
+    tree: Tree, data: AbstractSet[DataKey], metadata: AbstractSet[MetadataKey]
+) -> str | None:
+    for name in sorted({*data, *(setting for setting, _ in metadata)}):
+        parent = _value_above(tree, name)
+        if parent is not None:
+            return parent
+    return next((name for name in sorted(data) if _has_below(tree, name)), None)
 
 
 def is_taken(tree: Tree, name: str) -> bool:
     """Say whether a value at `name` stands, or would stand, above or below something else."""
-    if _value_above(tree, name) is not None:
-        return True
-    below = f"{name}."
-    return any(other.startswith(below) for other in tree.data.values) or any(
-        setting.startswith(below) for setting, _ in tree.metadata.values
-    )
+    return _value_above(tree, name) is not None or _has_below(tree, name)
 
 
 def is_below_value(tree: Tree, name: str) -> bool:
@@ -239,3 +272,8 @@ def _value_above(tree: Tree, name: str) -> str | None:
     segments = keys.parse(name)
     above = (keys.name_of(segments[:length]) for length in range(1, len(segments)))
     return next((parent for parent in above if parent in tree.data), None)
+
+
+def _has_below(tree: Tree, name: str) -> bool:
+    below = f"{name}."
+    return bool(tree.data.starting_with(below) or tree.metadata.starting_with(below))

@@ -84,22 +84,25 @@ def targets(path: Iterable[Step]) -> tuple[str, ...]:
 
 def _climb(migrations: Migrations, low: Version, high: Version) -> tuple[Step, ...] | None:
     """Return the path up from `low` to `high`; None if there is none."""
-    steps: dict[Version, list[tuple[Version, tuple[str, ...]]]] = {}
+    up: dict[Version, list[tuple[Version, tuple[str, ...]]]] = {}
+    below: dict[Version, list[Version]] = {}
     for (start, end), names in migrations.items():
-        if low <= start < end <= high:
-            steps.setdefault(precedence(start), []).append((precedence(end), names))
-    # From the top down, the best step from each version; absent: `high` cannot be reached.
-    best: dict[Version, tuple[Version, tuple[str, ...]]] = {}
-    for start in sorted(steps, reverse=True):
-        arriving = [step for step in steps[start] if step[0] == high or step[0] in best]
-        if arriving:
-            best[start] = max(arriving, key=lambda step: step[0])
+        if start < end:
+            up.setdefault(precedence(start), []).append((precedence(end), names))
+            below.setdefault(precedence(end), []).append(precedence(start))
+    # Everything from which `high` can be reached; steps only go up, so none of it is above.
+    arriving, found = {high}, [high]
+    while found:
+        starts = [start for start in below.get(found.pop(), ()) if start not in arriving]
+        arriving.update(starts)
+        found += starts
+    if low not in arriving:
+        return None
     path: list[Step] = []
     place = low
     while place != high:
-        if place not in best:
-            return None
-        end, names = best[place]
+        reaching = [step for step in up[place] if step[0] in arriving]
+        end, names = max(reaching, key=lambda step: step[0])
         path.append(Step(place, end, names, Direction.FORWARD))
         place = end
     return tuple(path)

@@ -393,7 +393,7 @@ BAD: dict[str, tuple[Callable[[Host], object], str]] = {
             '[[steps]]\nkind = "rename-settings"\n'
             'from = "settings.motd"\nto = "settings.source.motd"'
         ),
-        "settings.source.motd would be both a value and a group",
+        "settings.source would be both a value and a group",
     ),
     "a rename to too long a name": (
         lambda host: (
