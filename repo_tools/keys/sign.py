@@ -29,7 +29,9 @@ def add_signature(metadata: Metadata[Any], signer: Signer) -> None:
         signature = metadata.sign(signer, append=True)
         key.verify_signature(signature, metadata.signed_bytes)
     except UnsignedMetadataError as exc:
-        raise SigningFailed(key.keyid[:8], role, f"{exc.__cause__ or exc}") from exc
+        cause = exc.__cause__ or exc
+        # PKCS#11 errors have names only: PinIncorrect.
+        raise SigningFailed(key.keyid[:8], role, str(cause) or type(cause).__name__) from exc
     except UnverifiedSignatureError as exc:
         del metadata.signatures[key.keyid]
         raise SigningFailed(key.keyid[:8], role, "the signature it gave does not hold") from exc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,3 +23,11 @@ def owner(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Owner:
 def newcomer(tmp_path: Path) -> Owner:
     """An owner with nothing."""
     return Owner(tmp_path / "owner")
+
+
+@pytest.fixture
+def today(tmp_path: Path) -> Owner:
+    """An owner with an empty repository, made today: for programs that look at the real clock."""
+    owner = Owner(tmp_path / "today", datetime.now(UTC))
+    owner.found()
+    return owner

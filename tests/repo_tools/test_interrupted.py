@@ -231,8 +231,9 @@ def tree(directory: Path) -> frozenset[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("work", ["publish", "mirror"])
-def test_killed_for_real(owner: Owner, tmp_path: Path, work: str) -> None:
+def test_killed_for_real(today: Owner, tmp_path: Path, work: str) -> None:
     """Killed at several moments; after each, a new host finds the old state or the new."""
+    owner = today
     owner.publish("1.1.0", start="1.0.0")
     # Large enough that work goes on for a while.
     for path in owner.images("1.2.0"):

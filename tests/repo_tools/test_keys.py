@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from repo_tools.keys.keyfile import load_public_key
 from tests.repo_tools.owner import PROGRAM, ROLES, Owner, Words
 
 if TYPE_CHECKING:
@@ -217,12 +218,43 @@ class TestToken:
         wrong = run(*sign)
         assert wrong.returncode == 1
         assert "Traceback" not in wrong.stderr
-        assert wrong.stderr.splitlines()[-1].startswith("repo-tools: cannot sign root with key")
+        last = wrong.stderr.splitlines()[-1]
+        assert last.startswith("repo-tools: cannot sign root with key")
+        assert last.endswith(": PinIncorrect")
         environ["REPO_TOOLS_PIN"] = token
         assert run(*sign).returncode == 0
         newcomer.do("repo", "init", *newcomer.repository())
         newcomer.publish("1.1.0", start="1.0.0")
         assert newcomer.client().updates() == ["1.1.0"]
+
+    def test_keys_of_roles_that_never_leave_it(self, today: Owner, token: str) -> None:
+        """Targets and timestamp move into the token; publishing and renewing are done by it."""
+        environ = {**os.environ, "REPO_TOOLS_PIN": token}
+        owner = today
+        hsm = owner.base / "hsm"
+        following = owner.base / "2.root.json"
+
+        def run(*words: str | Path) -> None:
+            subprocess.run([PROGRAM, *words], env=environ, check=True, stdin=subprocess.DEVNULL)
+
+        change: Words = ["root", "change", owner.root, following]
+        for number, role in enumerate(("targets", "timestamp"), 3):
+            run("key", "generate", hsm / role, "--token", f"hsm:{number}?label=owners")
+            change += [f"--{role}-key", hsm / f"{role}.pub", f"--remove={role}={owner.key(role)}"]
+        owner.do(*change)
+        sign: Words = ["root", "sign", "--yes", "--key", owner.key("root"), "--previous"]
+        owner.do(*sign, owner.root, following)
+        run("root", "publish", *owner.repository(), "--key", hsm, following)
+        for role in ("targets", "timestamp"):
+            (owner.keys / f"{role}.pem").unlink()
+        run(*owner.publishing("1.1.0", "--key", hsm, start="1.0.0"))
+        run("repo", "refresh", *owner.repository(), "--key", hsm, "--within", "30 days")
+        client = owner.client()
+        assert client.updates() == ["1.1.0"]
+        assert client.versions() == {"root": 2, "targets": 3, "snapshot": 4, "timestamp": 4}
+        for role, name in (("targets", "3.targets.json"), ("timestamp", "timestamp.json")):
+            (signature,) = json.loads((owner.metadata / name).read_bytes())["signatures"]
+            assert signature["keyid"] == load_public_key(hsm / f"{role}.pub").keyid
 
     def test_a_token_that_is_not_there(self, newcomer: Owner, token: str) -> None:
         del token
