@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from repo_tools.publish.checks import migration_problems, target_problems
 from repo_tools.publish.manifest_edit import Line, line_of, target_names
-from repo_tools.rollout.schedule import NEVER
 from repo_tools.waves.curve import curve_of
 from updog.manifest import MANIFEST_NAME
 from updog.versions import precedence
@@ -56,7 +55,7 @@ def manifest_warnings(manifest: Manifest, targets: Collection[str], now: datetim
     for update in manifest.updates:
         if update.waves and max(update.waves.values()) > now:
             for step in curve_of(update.waves, now).steps():
-                if now < step.at < NEVER:
+                if step.at > now:
                     yield f"{update.label}: {step.share:.0%} of the fleet at one instant"
 
 

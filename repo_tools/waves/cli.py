@@ -187,7 +187,7 @@ def simulate(
         policy, start_at or env.now.replace(microsecond=0), manifest, version, variant, arch
     )
     curve = curve_of(waves_from(source), source.start_at)
-    start = min(source.start_at, curve.start)
+    start = curve.begin
     result = roll_out(
         curve,
         Fleet(

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
+from repo_tools.rollout.schedule import NEVER
 from updog.waves import MAX_SEED, Seed, format_time, ready_at
 
 if TYPE_CHECKING:
@@ -73,10 +74,13 @@ class Curve:
     Attributes:
         waves: First seed to start, in order.
         ready: For every seed, 0 to 2047, when its turn comes; never falls.
+        begin: What offsets are shown from: when a policy is said to start, or the first turn if
+            that is earlier.
     """
 
     waves: Waves
     ready: tuple[datetime, ...]
+    begin: datetime
 
     @property
     def start(self) -> datetime:
@@ -85,8 +89,8 @@ class Curve:
 
     @property
     def end(self) -> datetime:
-        """When the last host's turn comes."""
-        return self.ready[-1]
+        """When the last turn comes, of those that do; a paused rollout holds the others back."""
+        return max((at for at in self.ready if at < NEVER), default=self.begin)
 
     def share_at(self, moment: datetime) -> float:
         """The part of the fleet whose turn has come, 0 to 1."""
@@ -115,7 +119,7 @@ class Curve:
         """The instants at which more than `STEP_WARNING` of the fleet gets its turn."""
         grouped = ((at, sum(1 for _ in seeds)) for at, seeds in groupby(self.ready))
         steps = (Step(at, seeds) for at, seeds in grouped)
-        return tuple(step for step in steps if step.share > STEP_WARNING)
+        return tuple(step for step in steps if step.share > STEP_WARNING and step.at < NEVER)
 
     def warnings(self, fleet: int) -> Iterator[str]:
         """What an owner should know before publishing this.
@@ -133,6 +137,7 @@ class Curve:
     def to_json(self, fleet: int) -> dict[str, Any]:
         """The JSON that `--json` prints."""
         return {
+            "begin": format_time(self.begin),
             "start": format_time(self.start),
             "end": format_time(self.end),
             "fleet": fleet,
@@ -155,15 +160,19 @@ class Curve:
 
 
 def curve_of(waves: Waves, now: datetime) -> Curve:
-    """The curve of waves; without any, all hosts' turn comes `now`."""
+    """The curve of waves; offsets count from `now`, when without waves every host's turn comes."""
     ready = tuple(ready_at(waves, Seed(seed)) or now for seed in range(MAX_SEED))
-    return Curve(dict(sorted(waves.items())), ready)
+    return Curve(dict(sorted(waves.items())), ready, min(now, ready[0]))
 
 
 def samples(curve: Curve, count: int) -> tuple[tuple[datetime, float], ...]:
-    """Points of the curve at equal distances in time, from just before its start to its end."""
-    span = max(curve.end - curve.start, timedelta(hours=1))
-    step = span / (count - 1)
-    moments = [curve.start + index * step for index in range(count)]
+    """Points of the curve at equal distances in time, from its begin to its end."""
+    step = length(curve) / (count - 1)
+    moments = [curve.begin + index * step for index in range(count)]
     moments[-1] = max(moments[-1], curve.end)
     return tuple((moment, curve.share_at(moment)) for moment in moments)
+
+
+def length(curve: Curve) -> timedelta:
+    """What a picture shows, from the begin to the end; an hour at least."""
+    return max(curve.end - curve.begin, timedelta(hours=1))

@@ -1,7 +1,7 @@
 """Drawing a curve: in a terminal, and as SVG. Pure, from points to text.
 
-Times are shown relative to the start, which is what a rollout is planned by, and absolute at the
-start and the end.
+Times are shown relative to the begin of the curve, as policies write them, and absolute at both
+ends.
 """
 
 from __future__ import annotations
@@ -9,16 +9,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from xml.sax.saxutils import escape
 
-from repo_tools.waves.curve import STEP_WARNING, samples
+from repo_tools.rollout.schedule import NEVER
+from repo_tools.waves.curve import STEP_WARNING, length, samples
 from updog.waves import MAX_SEED, format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime, timedelta
 
-    from repo_tools.waves.curve import Curve
+    from repo_tools.waves.curve import Curve, WaveRow
 
 _EIGHTHS: Final = " ▁▂▃▄▅▆▇█"
+# Where the curve lies in the picture.
+_LEFT, _TOP, _WIDTH, _HEIGHT = 70, 50, 720, 320
+_BOTTOM: Final = _TOP + _HEIGHT
+_LINE: Final = 18
 
 
 def table(curve: Curve, fleet: int) -> str:
@@ -26,12 +31,11 @@ def table(curve: Curve, fleet: int) -> str:
     lines = [f"{'wave':>4}  {'seeds':>11}  {'hosts':>11}  {'by then':>7}  starts"]
     for row in curve.rows():
         seeds = f"{row.first_seed}-{row.last_seed}"
-        after = duration_text(row.start - curve.start)
-        spread = row.end - row.start
-        over = f", over {duration_text(spread)}" if spread else ", all at once"
+        pace = _pace(row, curve)
+        when = f"{format_time(row.start)} ({pace})" if row.start < NEVER else pace
         lines.append(
             f"{row.number:>4}  {seeds:>11}  {round(row.share * fleet):>11,}"
-            f"  {row.share_after:>7.1%}  {format_time(row.start)} (+{after}{over})"
+            f"  {row.share_after:>7.1%}  {when}"
         )
     return "\n".join(lines)
 
@@ -56,59 +60,97 @@ def terminal(curve: Curve, fleet: int, *, width: int = 64) -> str:
 
 
 def svg(curve: Curve, fleet: int, title: str) -> str:
-    """The curve as an SVG document: every seed a vertex, steps in red, waves marked."""
-    left, top, width, height = 70, 50, 720, 320
-    span = max((curve.end - curve.start).total_seconds(), 3600.0)
-
-    def x(moment: datetime) -> float:
-        return left + width * (moment - curve.start).total_seconds() / span
-
-    def y(share: float) -> float:
-        return top + height * (1 - share)
-
-    vertices = [f"{x(curve.start):.2f},{y(0):.2f}"]
-    for seed, moment in enumerate(curve.ready):
-        # A host's turn raises the share at one instant: up, not along a slope.
-        vertices.append(f"{x(moment):.2f},{y(seed / MAX_SEED):.2f}")
-        vertices.append(f"{x(moment):.2f},{y((seed + 1) / MAX_SEED):.2f}")
+    """The curve as an SVG document: every seed a vertex, steps in red, the waves in a list."""
+    rows = curve.rows()
+    height = _BOTTOM + 80 + _LINE * len(rows)
+    end = f"{format_time(curve.end)} (+{duration_text(curve.end - curve.begin)})"
     parts = [
-        (
-            '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 860 460"'
-            ' font-family="sans-serif" font-size="12">'
-        ),
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 860 {height}">',
         f"<title>{escape(title)}</title>",
-        '<rect width="860" height="460" fill="white"/>',
-        f'<text x="{left}" y="28" font-size="16">{escape(title)}</text>',
+        f'<rect width="860" height="{height}" fill="white"/>',
+        _label(_LEFT, 28, title, size=16),
+        *_grid(curve, rows),
+        _line(curve),
+        *_steps(curve, fleet),
+        _label(_LEFT, _BOTTOM + 36, format_time(curve.begin)),
+        _label(_LEFT + _WIDTH, _BOTTOM + 36, end, anchor="end"),
+        *_legend(curve, rows, fleet),
+        "</svg>",
     ]
-    for percent in range(0, 101, 25):
-        level = y(percent / 100)
-        parts.append(
-            f'<path d="M{left} {level:.1f}H{left + width}" stroke="#ddd"/>'
-            f'<text x="{left - 8}" y="{level + 4:.1f}" text-anchor="end">{percent}%</text>'
-        )
-    for row in curve.rows():
-        at = x(row.start)
-        parts.append(
-            f'<path d="M{at:.1f} {top}V{top + height}" stroke="#bbb" stroke-dasharray="3 3"/>'
-            f'<text x="{at:.1f}" y="{top + height + 18}" text-anchor="middle">'
-            f"+{duration_text(row.start - curve.start)}</text>"
-        )
-    parts.append(f'<polyline fill="none" stroke="#0b62a4" points="{" ".join(vertices)}"/>')
-    for step in curve.steps():
-        low = curve.share_at(step.at) - step.share
-        hosts = round(step.share * fleet)
-        parts.append(
-            f'<path d="M{x(step.at):.1f} {y(low):.1f}V{y(low + step.share):.1f}"'
-            ' stroke="#c0392b" stroke-width="3"/>'
-            f'<text x="{x(step.at) - 6:.1f}" y="{y(low + step.share / 2):.1f}" text-anchor="end"'
-            f' fill="#c0392b">{hosts:,} hosts at once</text>'
-        )
-    parts.append(
-        f'<text x="{left}" y="{top + height + 44}">share of {fleet:,} hosts whose turn has come;'
-        f" from {format_time(curve.start)} to {format_time(curve.end)}"
-        f"; red: more than {STEP_WARNING:.0%} at one instant</text></svg>"
-    )
     return "\n".join(parts) + "\n"
+
+
+def _x(curve: Curve, moment: datetime) -> float:
+    return _LEFT + _WIDTH * min(1.0, (moment - curve.begin) / length(curve))
+
+
+def _y(share: float) -> float:
+    return _TOP + _HEIGHT * (1 - share)
+
+
+def _grid(curve: Curve, rows: Sequence[WaveRow]) -> Iterator[str]:
+    """Levels, and the start of each wave with its number where there is room for it."""
+    for percent in range(0, 101, 25):
+        level = _y(percent / 100)
+        yield f'<path d="M{_LEFT} {level:.1f}H{_LEFT + _WIDTH}" stroke="#ddd"/>'
+        yield _label(_LEFT - 8, level + 4, f"{percent}%", anchor="end")
+    free = 0.0
+    for row in rows:
+        if row.start >= NEVER:
+            continue
+        at = _x(curve, row.start)
+        yield f'<path d="M{at:.1f} {_TOP}V{_BOTTOM}" stroke="#bbb" stroke-dasharray="3 3"/>'
+        if at >= free:
+            yield _label(at, _BOTTOM + 18, str(row.number), anchor="middle")
+            free = at + 7 * (1 + len(str(row.number)))
+
+
+def _line(curve: Curve) -> str:
+    vertices = [f"{_x(curve, curve.begin):.2f},{_y(0):.2f}"]
+    for seed, moment in enumerate(at for at in curve.ready if at < NEVER):
+        # A host's turn raises the share at one instant: up, not along a slope.
+        vertices.append(f"{_x(curve, moment):.2f},{_y(seed / MAX_SEED):.2f}")
+        vertices.append(f"{_x(curve, moment):.2f},{_y((seed + 1) / MAX_SEED):.2f}")
+    return f'<polyline fill="none" stroke="#0b62a4" points="{" ".join(vertices)}"/>'
+
+
+def _steps(curve: Curve, fleet: int) -> Iterator[str]:
+    """What comes at one instant; told on the side where there is room."""
+    for step in curve.steps():
+        at, low = _x(curve, step.at), curve.share_at(step.at) - step.share
+        top, bottom = _y(low + step.share), _y(low)
+        yield f'<path d="M{at:.1f} {bottom:.1f}V{top:.1f}" stroke="#c0392b" stroke-width="3"/>'
+        side, anchor = (-6, "end") if at > _LEFT + _WIDTH / 2 else (6, "start")
+        text = f"{round(step.share * fleet):,} hosts at once"
+        yield _label(at + side, (top + bottom) / 2, text, anchor=anchor, fill="#c0392b")
+
+
+def _legend(curve: Curve, rows: Sequence[WaveRow], fleet: int) -> Iterator[str]:
+    red = f"red: more than {STEP_WARNING:.0%} at one instant"
+    yield _label(_LEFT, _BOTTOM + 64, f"share of {fleet:,} hosts whose turn has come; {red}")
+    for row in rows:
+        hosts = f"{round(row.share * fleet):,} hosts, {row.share_after:.1%} of the fleet by then"
+        text = f"wave {row.number}: {hosts}, {_pace(row, curve)}"
+        yield _label(_LEFT, _BOTTOM + 64 + _LINE * row.number, text)
+
+
+def _label(
+    at: float, base: float, text: str, *, anchor: str = "start", fill: str = "black", size: int = 12
+) -> str:
+    """A line of text in a picture."""
+    look = f'font-family="sans-serif" text-anchor="{anchor}" fill="{fill}" font-size="{size}"'
+    return f'<text x="{at:.1f}" y="{base:.1f}" {look}>{escape(text)}</text>'
+
+
+def _pace(row: WaveRow, curve: Curve) -> str:
+    """When a wave starts, and how its hosts follow each other."""
+    if row.start >= NEVER:
+        return "held back"
+    after = f"+{duration_text(row.start - curve.begin)}"
+    if row.end >= NEVER:
+        return f"{after}, the rest held back"
+    spread = row.end - row.start
+    return f"{after}, over {duration_text(spread)}" if spread else f"{after}, all at once"
 
 
 def duration_text(duration: timedelta) -> str:

@@ -15,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repo_tools.errors import PolicyInvalid
-from repo_tools.waves.curve import Curve, curve_of
+from repo_tools.rollout.schedule import pause
+from repo_tools.waves.curve import Curve, curve_of, samples
 from repo_tools.waves.policies import named_policy, policy_names
 from repo_tools.waves.policy import parse_offset, parse_policy
 from repo_tools.waves.render import chart, svg, table
 from updog.choose import Wish, choose
-from updog.manifest import Manifest
+from updog.manifest import Images, Manifest, Update
 from updog.release import Release
 from updog.versions import Version
 from updog.waves import MAX_SEED, Seed
@@ -238,21 +239,44 @@ class TestPictures:
         assert line is not None
         points = [tuple(map(float, p.split(","))) for p in line.attrib["points"].split()]
         assert len(points) == 1 + 2 * 2048
-        # Six days less an hour on 720 units, from 70 on; the share of 320 units, from 370 up.
+        # Six days on 720 units, from 70 on; the share of 320 units, from 370 up.
         half = points[2 * 1024]  # when seed 1023 had its turn: all of the last wave at its start
         assert half == pytest.approx((790, 370 - 320 * 1024 / 2048), abs=0.01)
-        fifth = points[2 * 102]  # seed 101 of the second wave, which runs from 3 h to 23 h
-        hours = 3 + 20 * (101 - 20) / (102 - 20)
-        assert fifth == pytest.approx((70 + 720 * hours / 143, 370 - 320 * 102 / 2048), abs=0.01)
-        assert "750 hosts at once" in "".join(root.itertext())
+        fifth = points[2 * 102]  # seed 101 of the second wave, which runs from 4 h to 24 h
+        hours = 4 + 20 * (101 - 20) / (102 - 20)
+        assert fifth == pytest.approx((70 + 720 * hours / 144, 370 - 320 * 102 / 2048), abs=0.01)
+        texts = [each.text for each in root.iter(f"{space}text")]
+        assert "750 hosts at once" in texts
+        assert "wave 2: 40 hosts, 5.0% of the fleet by then, +4h, over 19h 45m" in texts
+        assert "wave 5: 750 hosts, 100.0% of the fleet by then, +6d, all at once" in texts
+
+    def test_a_paused_rollout_is_drawn_as_far_as_it_goes(self) -> None:
+        """Seeds 0 to 51 have had their turn by half past one; the others wait for a resume."""
+        waves = named_policy("emergency").starting_at(START)
+        images = Images("b", "r", "h")
+        update = Update("v", "a", Version(1), Version(1), waves, images)
+        paused = curve_of(pause(update, START + timedelta(hours=1.5)).waves, START)
+        assert paused.share_at(paused.end) == 52 / 2048
+        assert paused.end <= START + timedelta(hours=1.5)
+        assert not list(paused.warnings(1000))
+        lines = table(paused, 2048).splitlines()
+        assert lines[-1].split() == ["3", "52-2047", "1,996", "100.0%", "held", "back"]
+        root = ET.fromstring(svg(paused, 2048, "paused"))  # noqa: S314  our own
+        line = root.find("{http://www.w3.org/2000/svg}polyline")
+        assert line is not None
+        last = line.attrib["points"].split()[-1]
+        assert tuple(map(float, last.split(","))) == pytest.approx(
+            (790, 370 - 320 * 52 / 2048), abs=0.01
+        )
+        assert chart(samples(paused, 40))
 
     def test_the_table(self) -> None:
         lines = table(self.curve, 100_000).splitlines()
         assert len(lines) == 6
         assert lines[2].split() == [
-            "2", "20-101", "4,004", "5.0%", "2026-01-01T04:00:00Z", "(+3h,", "over", "19h", "45m)",
+            "2", "20-101", "4,004", "5.0%", "2026-01-01T04:00:00Z", "(+4h,", "over", "19h", "45m)",
         ]  # fmt: skip
-        assert lines[5].endswith("2026-01-07T00:00:00Z (+5d 23h, all at once)")
+        assert lines[5].endswith("2026-01-07T00:00:00Z (+6d, all at once)")
 
 
 class TestCommands:
