@@ -53,6 +53,9 @@ def manifest_warnings(manifest: Manifest, targets: Collection[str], now: datetim
     for name in sorted(unused):
         yield f"target {name} is not used by the manifest"
     for update in manifest.updates:
+        for before, after in pairwise(sorted(update.waves)):
+            if update.waves[before] == update.waves[after]:
+                yield f"the waves of {update.label} at seeds {before} and {after} start together"
         if update.waves and max(update.waves.values()) > now:
             for step in curve_of(update.waves, now).steps():
                 if step.at > now:
@@ -71,6 +74,3 @@ def _wave_problems(update: Update) -> Iterator[str]:
     for key in keys:
         if key >= MAX_SEED:
             yield f"the waves of {update.label} have a wave at seed {key}, above the highest seed"
-    for before, after in pairwise(keys):
-        if update.waves[before] == update.waves[after]:
-            yield f"the waves of {update.label} at seeds {before} and {after} start together"

@@ -28,7 +28,7 @@ from repo_tools.publish.manifest_edit import (
 )
 from repo_tools.publish.steps import load_release
 from repo_tools.updata.files import Edit, create_manifest, edit_manifest, validate_manifest
-from repo_tools.waves.source import waves_for
+from repo_tools.waves.source import load_policy
 from signpost.cli_support import Cli, json_option, json_wanted, verbose_option, version_option
 from updog.manifest import Images, Manifest, Update
 from updog.versions import Version
@@ -114,7 +114,8 @@ def set_waves_(
     start_at: datetime | None,
 ) -> None:
     """Set the waves of an update."""
-    waves = waves_for(str(wave_file), start_at or datetime.now(UTC))
+    start = (start_at or datetime.now(UTC)).replace(microsecond=0)
+    waves = load_policy(str(wave_file)).starting_at(start)
     _edit(file, lambda manifest: set_waves(manifest, Line(variant, arch), version, waves))
 
 

@@ -132,6 +132,16 @@ def test_what_it_changed_as_json(manifest: Path) -> None:
 ONE = ["-l", "aws-ecs-1", "-v", "9.9.9", "-a", "x86_64"]
 
 
+def test_a_wave_file_of_any_name(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`none` means no waves elsewhere; here it is a file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "none").write_text(POLICY)
+    done("set-waves", manifest, "-l", "aws-ecs-1", "-v", "1.12.0", "-a", "x86_64", "-w", "none")
+    assert list(read(manifest)["updates"][1]["waves"]) == ["0", "20"]
+
+
 class TestWhatSucceededInSilence:
     """Each of these exits 0 in Bottlerocket's tool."""
 
