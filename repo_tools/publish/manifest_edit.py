@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from repo_tools.errors import ManifestEditRefused
-from repo_tools.rollout.schedule import NEVER
+from repo_tools.rollout.schedule import NEVER, with_waves
 from updog.versions import Version, is_exactly, precedence
 from updog.waves import Waves, format_time
 
@@ -83,13 +83,13 @@ def remove_update(manifest: Manifest, line: Line, version: Version) -> Manifest:
 
 
 def set_waves(manifest: Manifest, line: Line, version: Version, waves: Waves) -> Manifest:
-    """Give an update other waves.
+    """Give an update other waves; if it is paused, it no longer is.
 
     Raises:
         ManifestEditRefused: It is not there.
     """
     update = existing_update(manifest, line, version, "set the waves of")
-    return replace_update(manifest, update, replace(update, waves=dict(sorted(waves.items()))))
+    return replace_update(manifest, update, with_waves(update, waves))
 
 
 def replace_update(manifest: Manifest, old: Update, new: Update) -> Manifest:

@@ -23,7 +23,7 @@ from repo_tools.publish.release import Change, Ground, Outcome, forecast, sign, 
 from repo_tools.store.transport import StoreTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from repo_tools.publish.how import How
     from repo_tools.publish.signing import Signing
@@ -77,14 +77,18 @@ def edit_manifest(
     edit: Callable[[Manifest], Manifest],
     signing: Signing,
     how: How,
+    *,
+    notes: Callable[[Manifest], Iterable[str]] = lambda _: (),
 ) -> Outcome:
     """Publish an edited manifest; targets that it no longer refers to go from the metadata.
 
-    Their files stay in the store, for hosts that are fetching them.
+    Their files stay in the store, for hosts that are fetching them. `notes` says what else should
+    be known of the result.
     """
     before = open_session.published.manifest
     after = edit(before)
     gone = target_names(before) - target_names(after)
     listed = open_session.published.targets.signed.targets
-    change = Change(manifest=after, remove=sorted(gone & listed.keys()))
+    remove = sorted(gone & listed.keys())
+    change = Change(manifest=after, remove=remove, notes=tuple(notes(after)))
     return open_session.carry_out(change, signing, how)

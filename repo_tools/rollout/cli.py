@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -160,7 +160,8 @@ def recall(
 ) -> None:
     """Take an update back: hosts that run it, or anything newer, go down to an older version.
 
-    Sets the maximum version. Refused where there is nothing to go back to, or no migration path.
+    Sets the maximum version; hosts go back when their turn for the older version comes. Refused
+    where there is nothing to go back to, or no migration path.
     """
     _carry_out(
         env,
@@ -168,6 +169,7 @@ def recall(
         signing,
         change,
         lambda manifest: recall_.recall(manifest, repository.line, version, to),
+        notes=lambda after: recall_.recall_notes(after, repository.line, env.now),
     )
 
 
@@ -189,8 +191,13 @@ def _carry_out(
     signing: SigningOptions,
     change: ChangeOptions,
     edit: Callable[[Manifest], Manifest],
+    *,
+    notes: Callable[[Manifest], Iterable[str]] = lambda _: (),
 ) -> None:
     from repo_tools.publish.session import edit_manifest, session  # noqa: PLC0415
 
     with session(repository.store(env), repository.prefix, repository.trusted()) as open_session:
-        report(edit_manifest(open_session, edit, signing.signing(env), change.how(env)))
+        outcome = edit_manifest(
+            open_session, edit, signing.signing(env), change.how(env), notes=notes
+        )
+        report(outcome)

@@ -13,8 +13,12 @@ from repo_tools.errors import ManifestEditRefused
 from repo_tools.publish.manifest_edit import set_max_version
 from updog.errors import NoMigrationPath
 from updog.migrations import find_path
+from updog.waves import format_time
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
     from repo_tools.publish.manifest_edit import Line
     from updog.manifest import Manifest
     from updog.versions import Version
@@ -53,3 +57,24 @@ def recall(manifest: Manifest, line: Line, version: Version, to: Version | None)
                 doing, f"there is no migration path from {update.version} back to {target}"
             ) from exc
     return set_max_version(manifest, target, line)
+
+
+def recall_notes(manifest: Manifest, line: Line, now: datetime) -> Iterator[str]:
+    """What should be known of a recall: hosts go back in the waves of the older version.
+
+    Args:
+        manifest: With the recall in it.
+        line: The variant and architecture.
+        now: The time, UTC.
+    """
+    for update in reversed(line.of(manifest)):
+        if update.version > update.max_version:
+            continue
+        last = max(update.waves.values(), default=now)
+        if last > now:
+            yield (
+                f"warning: hosts go back when their turn for {update.version} comes, the last at"
+                f" {format_time(last)}; `rollout set-waves --version {update.version} --waves none`"
+                " lets them go at once"
+            )
+        return

@@ -96,8 +96,13 @@ def resume(update: Update, at: datetime) -> Update:
     after = _served(paused.waves, paused.at, doing)
     delay = max(at - paused.at, timedelta())
     waves = _rest(paused.waves, after, lambda start: start + delay)
+    return with_waves(update, waves)
+
+
+def with_waves(update: Update, waves: Waves) -> Update:
+    """The update with other waves, which run: a pause of the ones before is forgotten."""
     unknown = {name: value for name, value in update.unknown.items() if name != _PAUSED}
-    return replace(update, waves=waves, unknown=unknown)
+    return replace(update, waves=dict(sorted(waves.items())), unknown=unknown)
 
 
 def speed_up(update: Update, at: datetime, factor: float) -> Update:

@@ -208,6 +208,22 @@ class TestCommands:
             *self.words(rolling_out, "set-waves", "9.9.9"), "--waves", "none"
         )
 
+    def test_other_waves_end_a_pause(self, rolling_out: Owner) -> None:
+        """Else it would be shown as paused, and a resume would bring the old waves back."""
+        rolling_out.do(*self.words(rolling_out, "pause"))
+        rolling_out.do(*self.words(rolling_out, "set-waves"), "--waves", "none")
+        assert rolling_out.rollouts()["1.2.0"]["paused_since"] is None
+        assert rolling_out.rollouts()["1.2.0"]["share"] == 1
+        assert "is not paused" in rolling_out.refused(*self.words(rolling_out, "resume"))
+
+    def test_a_recall_says_when_hosts_can_go_back(self, rolling_out: Owner) -> None:
+        """An older version is taken in its waves, as any other."""
+        words = [*self.words(rolling_out, "recall"), "--dry-run"]
+        assert "warning" not in rolling_out.run(*words).stderr
+        rolling_out.do(*self.words(rolling_out, "set-waves", "1.1.0"), "--waves", "slow")
+        shown = rolling_out.run(*words).stderr
+        assert "warning: hosts go back when their turn for 1.1.0 comes, the last at" in shown
+
     def test_recall(self, rolling_out: Owner) -> None:
         shown = rolling_out.run(*self.words(rolling_out, "recall")).stderr
         assert "~ update demo x86_64 1.2.0: maximum version 1.2.0 -> 1.1.0" in shown
