@@ -18,6 +18,22 @@ define install_packages
 	    while read -r file; do $(INSTALL_DATA) "$$file" "$(SITE)/$$file"; done
 endef
 
+# $(call install_words,PROGRAMS): their manual pages, and what shells need to complete their commands.
+define install_words
+	@pages=$$(mktemp -d); trap 'rm -r "$$pages"' EXIT; $(BIN)/repo-tools manual "$$pages" >/dev/null; \
+	for program in $(1); do \
+	    for page in "$$pages/$$program".*; do \
+	        gzip -9n "$$page"; \
+	        $(INSTALL_DATA) "$$page.gz" "$(SHARE)/man/man$${page##*.}/$${page##*/}.gz"; \
+	    done; \
+	    for place in bash:bash-completion/completions/$$program zsh:zsh/vendor-completions/_$$program \
+	        fish:fish/vendor_completions.d/$$program.fish; do \
+	        $(BIN)/repo-tools completion "$${place%%:*}" --program $$program >"$$pages/completion"; \
+	        $(INSTALL_DATA) "$$pages/completion" "$(SHARE)/$${place#*:}"; \
+	    done; \
+	done
+endef
+
 # Alone (build-deb.sh runs it so), it takes the virtual environment to be ready.
 .PHONY: setup
 
@@ -34,6 +50,7 @@ install-host: setup ## updog, signpost, migrator, their units and checks, under 
 	$(call install_packages,partition signpost updog migrator)
 	@for program in signpost updog migrator; do \
 	    $(INSTALL_PROGRAM) packaging/bin/$$program $(DESTDIR)/usr/bin/$$program; done
+	$(call install_words,updog signpost migrator)
 	@for unit in boot/systemd/*; do \
 	    $(INSTALL_DATA) $$unit $(LIB)/systemd/system/$$(basename $$unit); done
 	@$(INSTALL_DATA) boot/systemd-preset/80-updog.preset $(LIB)/systemd/system-preset/80-updog.preset
@@ -57,6 +74,7 @@ install-repo-tools: ## repo-tools and updata, under DESTDIR; they need what inst
 	$(call install_packages,repo_tools)
 	@for program in repo-tools updata; do \
 	    $(INSTALL_PROGRAM) packaging/bin/$$program $(DESTDIR)/usr/bin/$$program; done
+	$(call install_words,repo-tools updata)
 
 .PHONY: deb
 deb: setup ## Debian packages in dist/: updog, updog-initramfs, updog-repo-tools
