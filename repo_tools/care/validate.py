@@ -10,6 +10,8 @@
   the tree of the root image. Hash images (0.8 % of their root images) are held in memory.
 - *Manifest*: see `repo_tools.care.lint`.
 
+A copy that holds the images of some updates only is checked for those.
+
 It goes on after a problem, to report as many as there are.
 """
 
@@ -25,18 +27,22 @@ from repo_tools.care.lint import manifest_problems, manifest_warnings
 from repo_tools.errors import ImageInvalid, RepoToolsError, ValidationFailed, problem_count
 from repo_tools.hash_tree import TreeComparison, tree_of_hash_image
 from repo_tools.images import decoded
+from repo_tools.mirror.select import needed_targets
 from repo_tools.publish.published import ROOT_MAX_BYTES, Published, load_published, load_roots
 from repo_tools.publish.rehearse import rehearse
 from repo_tools.target_stream import target_pieces
 from updog.errors import NotFound, UpdogError
+from updog.manifest import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from datetime import datetime
 
+    from repo_tools.publish.manifest_edit import Line
     from updog.manifest import Update
     from updog.targets import Target
     from updog.transport import Transport
+    from updog.versions import Version
 
 _OURS = (RepoToolsError, UpdogError, PartitionError)
 
@@ -94,21 +100,24 @@ class Thoroughness:
     Attributes:
         jobs: Targets that are read at a time.
         deep: Decode images and compare hash trees.
+        versions: Updates whose images have to be there; empty for all.
         capacity_bytes: Image (`boot`, `root`, `hash`) to the size of its partition.
     """
 
     jobs: int = 4
     deep: bool = False
+    versions: Collection[Version] = ()
     capacity_bytes: Mapping[str, int] = field(default_factory=dict)
 
 
 def validate_repository(
-    transport: Transport, trusted: bytes, now: datetime, thoroughness: Thoroughness
+    transport: Transport, line: Line, trusted: bytes, now: datetime, thoroughness: Thoroughness
 ) -> Report:
     """Check a repository.
 
     Args:
         transport: To it.
+        line: Its variant and architecture.
         trusted: A root that is trusted.
         now: The time, UTC.
         thoroughness: How much to look at.
@@ -128,8 +137,12 @@ def validate_repository(
             report.problems.append(role.text)
         elif role.near:
             report.warnings.append(role.text)
-    _check_manifest(published, now, report)
-    _check_targets(transport, published, thoroughness, report)
+    manifest = _check_manifest(published, now, report)
+    names = [target.name for target in published.all_targets]
+    if thoroughness.versions:
+        names = list(needed_targets(manifest, line, thoroughness.versions))
+    targets = {name: target for name in names if (target := published.target(name))}
+    _check_targets(transport, manifest, targets, thoroughness, report)
     return report
 
 
@@ -146,29 +159,35 @@ def _root_problems(transport: Transport, trusted: bytes) -> Iterator[str]:
         yield str(exc)
 
 
-def _check_manifest(published: Published, now: datetime, report: Report) -> None:
+def _check_manifest(published: Published, now: datetime, report: Report) -> Manifest:
+    """Look at the manifest; give it, or an empty one if it is none."""
     targets = published.targets.signed.targets.keys()
     try:
         manifest = published.manifest
     except UpdogError as exc:
         report.problems.append(str(exc))
-        return
+        return Manifest()
     report.problems += dict.fromkeys(manifest_problems(manifest, targets))
     report.warnings += manifest_warnings(manifest, targets, now)
+    return manifest
 
 
 def _check_targets(
-    transport: Transport, published: Published, thoroughness: Thoroughness, report: Report
+    transport: Transport,
+    manifest: Manifest,
+    targets: Mapping[str, Target],
+    thoroughness: Thoroughness,
+    report: Report,
 ) -> None:
-    """Read every target, several at a time; images are looked into if that is asked for."""
-    plain = {target.name: target for target in published.all_targets}
+    """Read targets, several at a time; images are looked into if that is asked for."""
+    report.targets = len(targets)
+    plain = dict(targets)
     work: list[Callable[[], int]] = []
-    if thoroughness.deep:
-        for update in published.manifest.updates:
-            images = (update.images.boot, update.images.root, update.images.hash)
-            if all(name in plain for name in images):
-                taken = tuple(plain.pop(name) for name in images)
-                work.append(_Images(transport, update, taken, thoroughness.capacity_bytes).read)
+    for update in manifest.updates if thoroughness.deep else ():
+        names = (update.images.boot, update.images.root, update.images.hash)
+        if all(name in plain for name in names):
+            images = tuple(plain.pop(name) for name in names)
+            work.append(_Images(transport, update, images, thoroughness.capacity_bytes).read)
     work += [_reader(transport, target) for target in plain.values()]
     with ThreadPoolExecutor(thoroughness.jobs) as pool:
         futures = [pool.submit(read) for read in work]
@@ -177,7 +196,6 @@ def _check_targets(
                 report.bytes += future.result()
             except _OURS as exc:
                 report.problems.append(str(exc))
-    report.targets = len(published.all_targets)
 
 
 def _reader(transport: Transport, target: Target) -> Callable[[], int]:

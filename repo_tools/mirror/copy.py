@@ -92,8 +92,8 @@ def mirror(
         missing = [t for t in targets if not _is_there(store, t, recheck=recheck)]
         with ThreadPoolExecutor(jobs) as pool:
             futures = [
-                pool.submit(_fetch, source, target, staging, store.kernel, show)
-                for target in missing
+                pool.submit(_fetch, source, target, staging / str(number), store.kernel, show)
+                for number, target in enumerate(missing)
             ]
             for target, future in zip(missing, futures, strict=True):
                 store.write_new(_path(target), future.result())
@@ -125,10 +125,9 @@ def _is_there(store: Store, target: Target, *, recheck: bool) -> bool:
 
 
 def _fetch(
-    source: CopySource, target: Target, staging: Path, kernel: Kernel, show: Callable[[str], None]
+    source: CopySource, target: Target, path: Path, kernel: Kernel, show: Callable[[str], None]
 ) -> Path:
     """Fetch a target into a file, verified."""
-    path = staging / target.digest
     show(f"fetching {target.name} ({target.length_bytes:,} bytes)")
     with staged_file(path, kernel) as write:
         for piece in target_pieces(source.transport, target):

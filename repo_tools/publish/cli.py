@@ -255,23 +255,36 @@ def check(
 )
 @click.option("--deep", is_flag=True, help="Decode images and compare their hash trees too.")
 @click.option("--layout", type=INPUT_FILE, help="With --deep: what the images have to fit.")
+@click.option(
+    "--version",
+    "versions",
+    multiple=True,
+    type=VERSION,
+    help="For a copy with the images of this update only. May be repeated.",
+)
 @json_option
 @click.pass_obj
 def validate(
-    env: Environment, repository: RepositoryOptions, jobs: int, deep: bool, layout: Path | None
+    env: Environment,
+    repository: RepositoryOptions,
+    jobs: int,
+    deep: bool,
+    layout: Path | None,
+    versions: tuple[Version, ...],
 ) -> None:
     """Check a repository from end to end, as a client and as a linter. Changes nothing.
 
     Signatures, the chain of roots, expiry, length and digest of every target, the manifest, its
-    migration paths both ways, its waves. The repository may be at a web address.
+    migration paths both ways, its waves. The repository may be at a web address, or a bundle.
     """
     from repo_tools.care.validate import Thoroughness, validate_repository  # noqa: PLC0415
 
     found = validate_repository(
         repository.transport(env),
+        repository.line,
         repository.trusted(),
         env.now,
-        Thoroughness(jobs, deep, _capacity(layout) or {}),
+        Thoroughness(jobs, deep, versions, _capacity(layout) or {}),
     )
     for warning in found.warnings:
         note(f"warning: {warning}")

@@ -278,8 +278,10 @@ class TestValidate:
 
     def test_a_manifest_that_is_none(self, published: Owner) -> None:
         resign(published, {"updates": [{}], "migrations": {}})
-        result = published.run(*self.words(published))
-        assert "cannot use the manifest: updates[0].variant" in result.stdout
+        for words in (self.words(published), self.words(published, "--deep")):
+            result = published.run(*words)
+            assert "cannot use the manifest: updates[0].variant" in result.stdout
+            assert "is not sound: 2 problems" in result.stderr
 
     def test_deep_looks_into_images(self, published: Owner, tmp_path: Path) -> None:
         """A hash image that belongs to another root image, listed and signed as it is."""

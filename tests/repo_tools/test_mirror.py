@@ -55,6 +55,17 @@ class TestMirror:
         assert done["fetched"] == 4
         assert host_of(tmp_path / "mirror", source).updates() == ["1.1.0", "1.2.0", "1.3.0"]
 
+    def test_two_updates_with_one_boot_image(self, source: Owner, tmp_path: Path) -> None:
+        """Two targets of the same contents, fetched at the same time."""
+        boot, root = source.images("1.3.0")
+        shutil.copyfile(source.images("1.2.0")[0], boot)
+        shutil.copyfile(source.images("1.2.0")[1], root)
+        source.publish("1.3.0", start="1.2.0")
+        mirrored = source.do("repo", "mirror", *source.repository(keys=False), tmp_path / "mirror")
+        assert mirrored["fetched"] == 10
+        host = Client(tmp_path / "mirror", source.root.read_bytes(), source.now)
+        assert host.updates() == ["1.1.0", "1.2.0", "1.3.0"]
+
     def test_some_versions_only(self, source: Owner, tmp_path: Path) -> None:
         mirror = tmp_path / "mirror"
         plan = source.do(*mirroring(source, mirror, "--version", "1.2.0", "--dry-run"))
@@ -71,6 +82,12 @@ class TestMirror:
         }
         client = host_of(mirror, source)
         assert client.read("demo-x86_64-1.2.0-root.ext4.lz4")
+        # It lacks what it was not to have, and can be checked for what it has.
+        copied = Owner(source.base, source.now, location=str(mirror))
+        validate: list[str | Path] = ["repo", "validate", *copied.repository(keys=False), "--deep"]
+        assert copied.run(*validate).exit_code == 1
+        found = copied.do(*validate, "--version", "1.2.0")
+        assert (found["targets"], found["bytes"]) == (4, done["bytes"])
         said = source.refused(*mirroring(source, mirror, "--version", "9.9.9"))
         assert "has no such update (there: 1.1.0, 1.2.0)" in said
 
