@@ -2,8 +2,8 @@
 
 An object appears whole or not at all, which is what publishing needs. Two publishers are kept apart
 by conditions on the writes (`If-None-Match: *` for files that never change, `If-Match` for the
-timestamp): the second one is refused and nothing of the first is lost. Storage that does not know
-these conditions has to refuse them.
+timestamp): the second one is refused and nothing of the first is lost. Some storage takes such a
+write and ignores its condition; that is found out before the first one, and refused.
 
 Cache headers: files that never change may be kept for ever; `timestamp.json` must be asked for each
 time.
@@ -44,6 +44,7 @@ _ABSENT: Final = {"404", "NoSuchKey", "NotFound"}
 _CONDITION_FAILED: Final = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 _DIGEST_FIELD: Final = "sha256"
 _SINGLE_PUT_BYTES: Final = 64 << 20
+_PROBE: Final = ".conditions"
 
 
 def connect_s3() -> Any:  # noqa: ANN401  boto3 publishes no types
@@ -59,6 +60,7 @@ class S3Store:
         self._client = client
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
+        self._knows_conditions = False
 
     @property
     def where(self) -> str:
@@ -121,6 +123,7 @@ class S3Store:
             if self._has_digest(name, head, digest):
                 return False
             raise AlreadyThere(self._shown(name))
+        self._require_conditions()
         with self._errors("write", name):
             try:
                 self._put(name, contents, digest)
@@ -132,6 +135,7 @@ class S3Store:
 
     def write_current(self, name: str, data: bytes, *, replacing: bytes | None) -> None:
         """See `Store.write_current`."""
+        self._require_conditions()
         with self._errors("write", name):
             condition = self._condition(name, replacing)
             try:
@@ -158,6 +162,38 @@ class S3Store:
     def lock(self) -> Iterator[None]:
         """See `Store.lock`; here the conditions on the writes do it."""
         yield
+
+    def _require_conditions(self) -> None:
+        """Before the first write, make sure that the conditions on writes count.
+
+        Raises:
+            StoreFailed: The storage ignores them.
+        """
+        if not self._knows_conditions and self._makes_probe() and self._makes_probe():
+            raise StoreFailed(
+                "publish to",
+                self.where,
+                "the storage ignores conditions on writes (If-None-Match), so one publisher would"
+                " overwrite what another has published",
+            )
+        self._knows_conditions = True
+
+    def _makes_probe(self) -> bool:
+        """Write an object that must not exist yet; whether the storage took it."""
+        with self._errors("write", _PROBE):
+            try:
+                self._client.put_object(
+                    Bucket=self._bucket,
+                    Key=self._key(_PROBE),
+                    Body=b"",
+                    CacheControl=NEVER,
+                    IfNoneMatch="*",
+                )
+            except ClientError as exc:
+                if _code(exc) in _CONDITION_FAILED:
+                    return False
+                raise
+        return True
 
     def _put(self, name: str, contents: Contents, digest: bytes) -> None:
         """Write an object that must not exist, with its digest on record."""

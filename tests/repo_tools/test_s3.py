@@ -50,8 +50,12 @@ class Cloud:
     bucket: str = "updates"
 
     def objects(self) -> dict[str, bytes]:
+        """What hosts could ask for; names that begin with a dot are the tool's own."""
+        return {key: self.read(key) for key in self.keys() if "/." not in key}
+
+    def keys(self) -> list[str]:
         listed = self.client.list_objects_v2(Bucket=self.bucket).get("Contents", [])
-        return {item["Key"]: self.read(item["Key"]) for item in listed}
+        return [item["Key"] for item in listed]
 
     def read(self, key: str) -> bytes:
         data: bytes = self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
@@ -251,6 +255,22 @@ class TestTwoAtOnce:
         with pytest.raises(PublishedMeanwhile):
             store.write_new("2.targets.json", b"two")
         assert cloud.objects() == {"os/2.targets.json": b"one"}
+
+    def test_storage_that_ignores_conditions_is_refused(self, cloud: Cloud) -> None:
+        """It would let one publisher overwrite another, as s3rver does."""
+        client = connect_s3()
+
+        def forget(params: dict[str, Any], **_: object) -> None:
+            params.pop("IfNoneMatch", None)
+            params.pop("IfMatch", None)
+
+        client.meta.events.register("before-parameter-build.s3.PutObject", forget)
+        for _ in range(2):
+            with pytest.raises(StoreFailed, match="ignores conditions on writes"):
+                S3Store(client, "updates", "os").write_new("2.targets.json", b"one")
+            with pytest.raises(StoreFailed, match="ignores conditions on writes"):
+                S3Store(client, "updates", "os").write_current("x", b"one", replacing=None)
+        assert cloud.keys() == ["os/.conditions"]
 
 
 def test_large_files_go_in_parts(
