@@ -14,8 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from repo_tools.keys.keyfile import load_public_key
-from tests.repo_tools.owner import Client, Owner, Words
+from repo_tools.store.directory import DirectoryStore
+from repo_tools.store.transport import StoreTransport
+from tests.repo_tools.owner import PREFIX, Owner, Words
 from tests.repo_tools.test_root_change import Snapshots
+from updog.errors import RepositoryInvalid
+from updog.manifest import Manifest
+from updog.trust import refresh_store
+from updog.trust_store import TrustStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -466,9 +472,25 @@ def test_without_a_key_and_without_a_proposal_it_is_a_usage_error(team: Team) ->
     assert "Missing option '--key'" in result.stderr
 
 
-def test_pythons_client_keeps_its_trust_over_a_proposal(team: Team) -> None:
-    """A host that was there before takes the snapshot without digests, and does not go back."""
-    host: Client = team.owner.client()
+def test_updog_keeps_its_trust_over_proposals(newcomer: Owner, tmp_path: Path) -> None:
+    """Updog's own client, with what it remembers, over snapshots that hold no digests."""
+    team = Team(newcomer, snapshot_people=True)
+    team.found()
+    store = TrustStore(tmp_path / "metadata", tmp_path / "trust.json")
+
+    def versions() -> list[str]:
+        transport = StoreTransport(DirectoryStore(newcomer.repo), PREFIX)
+        found = refresh_store(store, newcomer.root.read_bytes(), transport, newcomer.now)
+        manifest = Manifest.from_bytes(found.read_target("manifest.json", 1 << 20))
+        return [str(update.version) for update in manifest.updates]
+
+    assert versions() == versions() == ["1.1.0"]
     team.sign(team.propose("1.2.0", start="1.1.0"), "alice", "carol")
-    team.owner.do(*team.publishing(team.file("1.2.0")))
-    assert host.again().updates() == ["1.1.0", "1.2.0"]
+    shutil.copytree(newcomer.repo, tmp_path / "before")
+    newcomer.do(*team.publishing(team.file("1.2.0")))
+    assert versions() == versions() == ["1.1.0", "1.2.0"]
+    # Somebody shows it the state from before.
+    shutil.rmtree(newcomer.repo)
+    shutil.copytree(tmp_path / "before", newcomer.repo)
+    with pytest.raises(RepositoryInvalid, match="version"):
+        versions()
