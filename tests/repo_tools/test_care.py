@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from repo_tools.publish.release import Change, NewTarget, sign
 from repo_tools.publish.session import session
 from repo_tools.publish.signing import Signing
 from repo_tools.store.directory import DirectoryStore
-from tests.repo_tools.owner import PREFIX, Owner
+from tests.repo_tools.owner import PREFIX, PROGRAM, Owner
 from tests.support.servers import nginx
 
 if TYPE_CHECKING:
@@ -308,6 +310,14 @@ class TestValidate:
         result = published.run(*self.words(published, "--deep", "--layout", layout))
         assert "does not fit its partition of 1.0 MiB" in result.stdout
 
+    def test_memory_does_not_grow_with_the_targets(self, today: Owner) -> None:
+        """Three targets of 64 MiB at a time, in less than one of them takes."""
+        today.publish("1.1.0", start="1.0.0")
+        validate = [PROGRAM, *self.words(today, "--jobs", "3")]
+        small = peak_bytes(validate)
+        resign(today, None, {f"big-{n}": os.urandom(64 << 20) for n in range(3)})
+        assert peak_bytes(validate) - small < 32 << 20
+
     def test_warnings_do_not_fail(self, published: Owner) -> None:
         published.publish("1.2.0", start="1.1.0", waves="default")
         resign(published, None, {"left-over": b"x"})
@@ -315,6 +325,22 @@ class TestValidate:
         assert result.exit_code == 0
         assert "warning: target left-over is not used by the manifest" in result.stderr
         assert "warning: demo 1.2.0: 75% of the fleet at one instant" in result.stderr
+
+
+def peak_bytes(words: list[str | Path]) -> int:
+    """The most memory that a program holds, which must end well.
+
+    It is started by a small one: a child's peak counts from what its parent held.
+    """
+    code = (
+        "import resource, subprocess, sys;"
+        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL);"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], check=True, capture_output=True, text=True
+    )
+    return int(done.stdout) << 10
 
 
 def resign(

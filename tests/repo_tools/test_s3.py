@@ -148,6 +148,53 @@ def test_a_repository_lives_there(in_the_cloud: Owner, cloud: Cloud, tmp_path: P
     assert client.versions()["timestamp"] == 4
 
 
+class Stopped(BaseException):
+    """The publisher is no more."""
+
+
+def test_a_publish_that_stops_before_any_write(
+    in_the_cloud: Owner, cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hosts old and new find the old state or the new; running it again goes on."""
+    in_the_cloud.publish("1.1.0", start="1.0.0")
+    root = in_the_cloud.root.read_bytes()
+    old = Client(cloud.download(tmp_path / "before") / "os", root, in_the_cloud.now)
+    words = in_the_cloud.publishing("1.2.0", start="1.1.0")
+    left = 0
+
+    def dying() -> Any:  # noqa: ANN401  boto3 publishes no types
+        client = boto3.client("s3")
+
+        def count(**_: object) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Stopped
+
+        client.meta.events.register("before-call.s3.PutObject", count)
+        return client
+
+    monkeypatch.setattr(s3, "connect_s3", dying)
+    seen = []
+    for number in range(30):
+        left = number
+        try:
+            in_the_cloud.do(*words)
+        except Stopped:
+            place = cloud.download(tmp_path / str(number)) / "os"
+            known, new = old.at(place), Client(place, root, in_the_cloud.now)
+            assert known.updates() == new.updates()
+            seen.append(new.updates())
+        else:
+            break
+    # A run that is stopped goes on from where the one before it stopped, but for the metadata.
+    assert len(seen) >= 5
+    assert seen[0] == ["1.1.0"]
+    assert Client(cloud.download(tmp_path / "after") / "os", root, in_the_cloud.now).updates() == [
+        "1.1.0", "1.2.0",
+    ]  # fmt: skip
+
+
 def test_caches_keep_what_never_changes_and_nothing_else(in_the_cloud: Owner, cloud: Cloud) -> None:
     in_the_cloud.publish("1.1.0", start="1.0.0")
     found = {}
