@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from repo_tools.errors import InputInvalid
-from repo_tools.publish.manifest_edit import Line, find_update
+from repo_tools.publish.manifest_edit import Line, find_update, line_of
 from updog.manifest import MANIFEST_NAME
 
 if TYPE_CHECKING:
@@ -31,8 +31,12 @@ def needed_targets(
         versions: Updates whose images are wanted; empty for all.
 
     Raises:
-        InputInvalid: A version is not there.
+        InputInvalid: A version is not there; or there are updates, of other lines only, as in a
+            bundle for another variant.
     """
+    if manifest.updates and not line.of(manifest):
+        others = ", ".join(sorted({str(line_of(update)) for update in manifest.updates}))
+        raise InputInvalid(f"the updates of {line}", f"there are none (there: {others})")
     names = {name for step in manifest.migrations.values() for name in step}
     for version in versions:
         if find_update(manifest, line, version) is None:

@@ -183,6 +183,17 @@ class TestBundle:
         assert host_of(tmp_path / "mirror", source).updates() == ["1.1.0", "1.2.0"]
         assert carried.do("repo", "validate", *carried.repository(keys=False))["sound"] is True
 
+    def test_it_is_not_taken_for_another_variant(self, source: Owner, tmp_path: Path) -> None:
+        """It says itself what it is for; a mirror of something else stays as it is."""
+        bundle, mirror = tmp_path / "update.bundle", tmp_path / "mirror"
+        source.do("bundle", "create", *source.repository(keys=False), bundle)
+        carried = Owner(source.base, source.now, location=str(bundle))
+        words = ["repo", "mirror", *carried.repository(keys=False), "--variant", "metal"]
+        assert carried.refused(*words, mirror) == (
+            "cannot read the updates of metal x86_64: there are none (there: demo x86_64)"
+        )
+        assert not mirror.exists()
+
     def test_a_failed_one_leaves_nothing(self, source: Owner, tmp_path: Path) -> None:
         out = tmp_path / "update.bundle"
         (boot,) = (source.repo / "targets").glob("*1.1.0-boot*")
