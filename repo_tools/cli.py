@@ -100,9 +100,10 @@ def manual(directory: Path) -> None:
 def ask_secret(key: str, kind: str) -> str:
     """Get a passphrase or PIN: from the environment, else from the terminal.
 
-    `REPO_TOOLS_PASSPHRASE_ALICE` is for the key `alice` alone, `REPO_TOOLS_PASSPHRASE` for any.
+    `REPO_TOOLS_PASSPHRASE_ALICE` is for the key `alice` alone, `REPO_TOOLS_PASSPHRASE` for any. A
+    new passphrase has to be typed twice: nobody could use a key behind a slip.
     """
-    variable = f"REPO_TOOLS_{kind.upper()}"
+    variable = f"REPO_TOOLS_{kind.removeprefix('new ').upper()}"
     own = "".join(c if c.isalnum() else "_" for c in key.upper())
     for name in (f"{variable}_{own}", variable):
         if name in os.environ:
@@ -113,7 +114,12 @@ def ask_secret(key: str, kind: str) -> str:
         raise KeyUnavailable(
             key, f"it needs a {kind}", hint=f"set {variable}_{own}, or run on a terminal"
         )
-    answer: str = click.prompt(f"{kind} of key {key}", hide_input=True, err=True)
+    answer: str = click.prompt(
+        f"{kind} of key {key}",
+        hide_input=True,
+        confirmation_prompt=kind.startswith("new "),
+        err=True,
+    )
     return answer
 
 

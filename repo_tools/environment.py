@@ -21,7 +21,8 @@ class Environment:
 
     Attributes:
         now: The time, aware, UTC; one reading for the whole command.
-        secrets: Gives a passphrase or PIN; called with a key's name and the kind of secret.
+        secrets: Gives a passphrase or PIN; called with a key's name and the kind of secret:
+            "passphrase", "new passphrase" or "pin".
         confirm: Asks whether to go ahead; called with the question. Where nobody can be asked,
             the answer is yes: what will happen has been shown and is in the log.
         kernel: The way to the disk.

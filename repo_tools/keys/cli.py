@@ -8,6 +8,7 @@ import click
 
 from repo_tools.clickgroup import INPUT, INPUT_FILE, OUTPUT, answer, needs_extra
 from repo_tools.environment import Environment
+from repo_tools.errors import KeyUnavailable
 from repo_tools.keys.keyfile import PUBLIC_SUFFIX, load_key_ring, write_public_key
 from repo_tools.keys.signers import KeyType, generate_key, import_key
 from signpost.cli_support import Cli, json_option
@@ -119,6 +120,16 @@ def show(paths: tuple[Path, ...]) -> None:
 
 
 def _passphrase(env: Environment, name: str, file: Path | None) -> str:
+    """The passphrase of a new key.
+
+    Raises:
+        KeyUnavailable: It is empty.
+    """
     if file is None:
-        return env.secrets(name, "passphrase")
-    return file.read_text(encoding="utf-8").splitlines()[0]
+        passphrase = env.secrets(name, "new passphrase")
+    else:
+        passphrase = next(iter(file.read_text(encoding="utf-8").splitlines()), "")
+    if not passphrase:
+        reason = "its passphrase is empty"
+        raise KeyUnavailable(name, reason, hint="`--no-passphrase` leaves a key unencrypted")
+    return passphrase

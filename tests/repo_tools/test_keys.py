@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pty
 import stat
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from repo_tools.keys.keyfile import load_public_key
 from tests.repo_tools.owner import PROGRAM, ROLES, Owner, Words
@@ -116,6 +120,45 @@ class TestEncryptedKeys:
         assert result.exit_code == 1
         assert "cannot sign with key root: the passphrase does not open it" in result.stderr
         assert json.loads(newcomer.root.read_bytes())["signatures"] == []
+
+    def test_an_empty_passphrase_is_none(self, newcomer: Owner, tmp_path: Path) -> None:
+        empty = tmp_path / "empty"
+        empty.touch()
+        env = self.encrypted(newcomer, [], "")
+        words: Words = ["key", "generate", newcomer.keys / "root"]
+        for result in (
+            newcomer.run(*words, "--passphrase-file", empty),
+            newcomer.run(*words, env=env),
+        ):
+            assert result.exit_code == 1
+            assert "cannot sign with key root: its passphrase is empty" in result.stderr
+        assert not newcomer.keys.exists()
+
+    def test_on_a_terminal_a_new_passphrase_is_typed_twice(self, newcomer: Owner) -> None:
+        """A slip would make a key that nobody can use; what is typed does not appear."""
+        ours, theirs = pty.openpty()
+        environ = {name: text for name, text in os.environ.items() if "REPO_TOOLS" not in name}
+        with subprocess.Popen(
+            [PROGRAM, "key", "generate", newcomer.keys / "root"],
+            stdin=theirs, stdout=theirs, stderr=theirs, env=environ, start_new_session=True,
+        ) as process:  # fmt: skip
+            os.close(theirs)
+            seen = b""
+            for typed in (b"correct horse", b"correct hose", b"correct horse", b"correct horse"):
+                asked = seen.count(b": ")
+                while seen.count(b": ") == asked or not seen.endswith(b": "):
+                    seen += os.read(ours, 1024)
+                os.write(ours, typed + b"\n")
+            with suppress(OSError):  # how a terminal says that the other side has gone
+                while data := os.read(ours, 1024):
+                    seen += data
+        os.close(ours)
+        assert process.returncode == 0
+        assert b"correct" not in seen
+        assert b"do not match" in seen
+        pem = (newcomer.keys / "root.pem").read_bytes()
+        private = load_pem_private_key(pem, b"correct horse")
+        assert isinstance(private, Ed25519PrivateKey)
 
     def test_without_a_terminal_the_variable_is_named(self, newcomer: Owner) -> None:
         done = subprocess.run(
