@@ -115,7 +115,7 @@ def review(
         if metadata.signed.expires <= now:
             reason = f"its {role} metadata expired on {metadata.signed.expires:%Y-%m-%d}"
             raise ProposalInvalid(proposal.name, reason, hint=_AGAIN)
-    _check_snapshot(proposal, published)
+    _check_snapshot(proposal, ground)
     return (
         *_contents(proposal, ground),
         *(_version(each, ground) for each in progress(proposal, ground.voters[-1])),
@@ -130,15 +130,19 @@ def _version(state: Progress, ground: Ground) -> str:
     return f"{state.role} version {before}{state.version}, expires {until}, {count} must sign"
 
 
-def _check_snapshot(proposal: Proposal, published: int) -> None:
+def _check_snapshot(proposal: Proposal, ground: Ground) -> None:
     """A snapshot lists the targets metadata that belongs to it, and nothing else."""
     if Snapshot.type not in proposal.metadata:
         return
-    targets = proposal.metadata.get(Targets.type)
-    version = published if targets is None else targets.signed.version
+    expected: Mapping[str, MetaFile] = {}
+    if Targets.type in proposal.metadata:
+        version = proposal.metadata[Targets.type].signed.version
+        expected = {"targets.json": MetaFile(version)}
+    elif ground.published is not None:
+        expected = ground.published.snapshot.signed.meta
     snapshot = proposal.metadata[Snapshot.type].signed
-    if snapshot.unrecognized_fields or snapshot.meta != {"targets.json": MetaFile(version)}:
-        reason = f"its snapshot lists something else than targets version {version}"
+    if snapshot.unrecognized_fields or snapshot.meta != expected:
+        reason = "its snapshot lists something else than the targets metadata that it goes with"
         raise ProposalInvalid(proposal.name, reason)
 
 

@@ -25,6 +25,8 @@ from repo_tools.publish.manifest_edit import existing_update, replace_update, se
 from repo_tools.rollout import recall as recall_
 from repo_tools.rollout import schedule
 from repo_tools.rollout.state import rollout_states
+from repo_tools.waves.curve import curve_of
+from repo_tools.waves.render import terminal
 from repo_tools.waves.source import waves_for
 from signpost.cli_support import Cli, json_option
 from updog.manifest import Manifest, Update
@@ -52,14 +54,30 @@ def _editing(function: Any) -> Any:
 
 @rollout.command("show")
 @repository_options
+@click.option("--version", type=VERSION, help="Show the schedule of this update, with its curve.")
+@click.option(
+    "--fleet",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="With --version: number of hosts.",
+)
 @json_option
 @click.pass_obj
-def show(env: Environment, repository: RepositoryOptions) -> None:
-    """Show how far each update is."""
+def show(
+    env: Environment, repository: RepositoryOptions, version: Version | None, fleet: int
+) -> None:
+    """Show how far each update is, or the schedule of one."""
     from repo_tools.publish.published import load_published  # noqa: PLC0415
 
-    published = load_published(repository.transport(env), repository.trusted())
-    states = rollout_states(published.manifest, repository.line, env.now)
+    manifest = load_published(repository.transport(env), repository.trusted()).manifest
+    if version is not None:
+        update = existing_update(manifest, repository.line, version, "show the rollout of")
+        curve = curve_of(update.waves, env.now)
+        share = f"{curve.share_at(env.now):.1%} of the fleet have had their turn"
+        answer(f"{terminal(curve, fleet)}\n\n{share}", curve.to_json(fleet))
+        return
+    states = rollout_states(manifest, repository.line, env.now)
     answer(
         "\n".join(each.text for each in states) or "no updates",
         {"updates": [each.to_json() for each in states]},

@@ -277,6 +277,20 @@ def test_a_snapshot_that_people_sign_too(newcomer: Owner) -> None:
     assert later.client().versions() == {"root": 1, "targets": 2, "snapshot": 3, "timestamp": 4}
 
 
+def test_a_snapshot_key_that_is_somewhere_else(team: Team) -> None:
+    """Its renewal alone is proposed; what it lists stays, digest and all."""
+    team.owner = later = team.owner.later(days=15)
+    file = team.file("refresh")
+    later.do("repo", "refresh", *team.where, "--propose", file)
+    team.sign(file, "snapshot")
+    before = json.loads((later.metadata / "2.snapshot.json").read_bytes())["signed"]["meta"]
+    later.do("proposal", "publish", *team.where, "--key", later.key("timestamp"), file)
+    after = json.loads((later.metadata / "3.snapshot.json").read_bytes())["signed"]["meta"]
+    assert after == before
+    assert "hashes" in after["targets.json"]
+    assert later.client().versions() == {"root": 1, "targets": 2, "snapshot": 3, "timestamp": 3}
+
+
 class TestMeanwhile:
     """Something is published between the proposal and its last signature."""
 

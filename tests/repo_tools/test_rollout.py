@@ -196,6 +196,15 @@ class TestCommands:
         assert rolling_out.later(days=10, hours=1).rollouts()["1.2.0"]["share"] == 1
         assert "is not paused" in much_later.refused(*self.words(much_later, "resume"))
 
+    def test_the_schedule_of_one(self, rolling_out: Owner) -> None:
+        later = rolling_out.later(days=2)
+        words = ["rollout", "show", *later.repository(keys=False), "--version", "1.2.0"]
+        text = later.run(*words, "--fleet", "100000").stdout
+        assert "4,004" in text  # hosts of the second wave
+        assert text.splitlines()[-1] == "7.5% of the fleet have had their turn"
+        assert [wave["first_seed"] for wave in later.do(*words)["waves"]] == [0, 20, 102, 204, 512]
+        assert "no such update" in later.refused(*words[:-1], "3.0.0")
+
     def test_speed_up(self, rolling_out: Owner) -> None:
         later = rolling_out.later(days=2)
         later.do(*self.words(later, "speed-up"), "--factor", "4")
