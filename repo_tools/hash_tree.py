@@ -73,6 +73,9 @@ def tree_of_hash_image(image: bytes, name: str, root: str) -> PassingTree:
         superblock = Superblock.parse(image[:SUPERBLOCK_SIZE])
     except InvalidSuperblock as exc:
         raise ImageInvalid(name, f"{exc}") from exc
+    # Before room is made for a tree as large as it claims to be.
+    if len(image) < image_length_bytes(superblock.data_length_bytes // BLOCK_SIZE):
+        raise ImageInvalid(name, f"it is shorter than the hash tree of {root}")
     return PassingTree(root, superblock.data_length_bytes, superblock.salt, superblock.uuid)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -296,6 +297,13 @@ class TestValidate:
         assert published.do(*self.words(published))["sound"] is True
         result = published.run(*self.words(published, "--deep"))
         assert "is not the hash tree of demo-x86_64-1.1.0-root.ext4.lz4" in result.stdout
+        # One that claims to be for 4 EiB.
+        boast = bytearray(tree.read_bytes())
+        struct.pack_into("<Q", boast, 72, 1 << 50)
+        subprocess.run(["lz4", "-qf", "-", packed], input=boast, check=True)
+        resign(published, None, {"demo-x86_64-1.1.0-root.verity.lz4": packed.read_bytes()})
+        result = published.run(*self.words(published, "--deep"))
+        assert "is shorter than the hash tree of demo-x86_64-1.1.0-root.ext4" in result.stdout
         packed.write_bytes(packed.read_bytes()[:-5])
         resign(published, None, {"demo-x86_64-1.1.0-root.verity.lz4": packed.read_bytes()})
         result = published.run(*self.words(published, "--deep"))
