@@ -350,6 +350,26 @@ def test_somebody_leaves_and_somebody_comes(team: Team, tmp_path: Path) -> None:
     assert owner.client().versions()["root"] == 2
 
 
+def test_so_many_keys_are_lost_that_nobody_can_propose(team: Team) -> None:
+    """The new people's keys come together once; hosts that know the old root go on."""
+    owner = team.owner
+    host = owner.client()
+    owner.make_keys("dave", "erin")
+    following = owner.base / "2.root.json"
+    words: Words = [f"--remove=targets={owner.key(name)}" for name in ("alice", "bob")]
+    words += [w for name in ("dave", "erin") for w in ("--targets-key", owner.key(name))]
+    owner.do("root", "change", owner.root, following, *words)
+    owner.do("root", "sign", "-y", "--key", owner.key("root"), "--previous", owner.root, following)
+    publish: Words = ["root", "publish", *team.where, *team.online, following]
+    publish += ["--key", owner.key("dave")]
+    assert "has 1 of the 2 signatures" in owner.refused(*publish)
+    shown = owner.run(*publish, "--key", owner.key("erin"), "--dry-run").stderr
+    assert "hosts that check between the last two writes refuse the repository" in shown
+    owner.do(*publish, "--key", owner.key("erin"))
+    assert team.signed("3.targets.json") == {"dave", "erin"}
+    assert host.again().updates() == owner.client().updates() == ["1.1.0"]
+
+
 @dataclass
 class Tampering:
     """What somebody does to the file on its way, and what is said of it."""
