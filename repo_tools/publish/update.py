@@ -25,6 +25,7 @@ from repo_tools.publish.manifest_edit import (
 from repo_tools.publish.release import Change, NewTarget, Outcome
 from repo_tools.waves.curve import curve_of
 from updog.manifest import Images, Manifest, Update
+from updog.versions import precedence
 from updog.waves import format_time
 
 if TYPE_CHECKING:
@@ -100,7 +101,11 @@ def publish_update(session: Session, update: NewUpdate, signing: Signing, how: H
             return session.unchanged(f"{update.label} is published already", how)
         check(before, {part: image.content_bytes for part, image in built.images.items()})
         new = [target for target in found if not _is_listed(session, target)]
-        notes = (f"root hash {built.root_hash}", *_wave_warnings(update.waves, signing.now))
+        notes = (
+            f"root hash {built.root_hash}",
+            *_again_warning(before, update),
+            *_wave_warnings(update.waves, signing.now),
+        )
         return session.carry_out(Change(manifest=after, add=new, notes=notes), signing, how)
 
 
@@ -115,6 +120,16 @@ def _next_manifest(before: Manifest, update: NewUpdate) -> tuple[Update, Manifes
         images=Images(update.names.boot, update.names.root, update.names.hash),
     )
     return entry, add_migrations(add_update(before, entry), update.steps)
+
+
+def _again_warning(before: Manifest, update: NewUpdate) -> Iterator[str]:
+    """Say that a version may have been there once: a removed update leaves its migration steps."""
+    known = {precedence(version) for step in before.migrations for version in step}
+    if precedence(update.version) in known and not find_update(before, update.line, update.version):
+        yield (
+            f"warning: migration steps lead to {update.version} already: hosts that run a"
+            f" {update.version} published before will not take this one"
+        )
 
 
 def _wave_warnings(waves: Waves, now: datetime) -> Iterator[str]:

@@ -386,6 +386,15 @@ def test_many_hosts_at_one_instant_are_warned_of(owner: Owner) -> None:
     assert not [x for x in owner.publish("1.2.0", start="1.1.0")["changes"] if "warning" in x]
 
 
+def test_a_version_that_was_there_once_is_warned_of(owner: Owner) -> None:
+    """Removed and published anew with other images: hosts that run the first one stay with it."""
+    said = "warning: migration steps lead to 1.1.0 already"
+    assert said not in owner.run(*owner.publishing("1.1.0", start="1.0.0")).stderr
+    owner.do("repo", "remove", *owner.repository(), "--version", "1.1.0")
+    owner.images("1.1.0")[0].write_bytes(b"another boot image")
+    assert said in owner.run(*owner.publishing("1.1.0", start="1.0.0")).stderr
+
+
 def test_a_damaged_target_is_repaired_by_publishing_it_again(owner: Owner) -> None:
     boot, _ = owner.images("1.1.0")
     probe = owner.do(
