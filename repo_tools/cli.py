@@ -30,6 +30,7 @@ _CONFIG = "repo-tools.toml"
         "rollout": "repo_tools.rollout.cli:rollout",
         "waves": "repo_tools.waves.cli:waves",
         "image": "repo_tools.image.cli:image",
+        "migration": "repo_tools.migration.cli:migration",
         "bundle": "repo_tools.mirror.cli:bundle",
         "disk": "repo_tools.disk.cli:disk",
     },

@@ -91,6 +91,11 @@ def publish_update(session: Session, update: NewUpdate, signing: Signing, how: H
         if problems:
             raise PublishRefused(update.label, problems)
 
+    from repo_tools.migration.losses import find_losses  # noqa: PLC0415  publishing alone needs it
+
+    losses = find_losses(update.files.migrations)
+    if losses.problems:
+        raise PublishRefused(update.label, losses.problems)
     check(base, _plain_sizes(update.files))
     signing.require(session.ground.voters, how.signed_here(Change().roles))
     how.show(f"building {update.label}: compressing, and growing the hash tree")
@@ -103,6 +108,7 @@ def publish_update(session: Session, update: NewUpdate, signing: Signing, how: H
         new = [target for target in found if not _is_listed(session, target)]
         notes = (
             f"root hash {built.root_hash}",
+            *losses.notes,
             *_again_warning(before, update),
             *_wave_warnings(update.waves, signing.now),
         )
