@@ -1,22 +1,32 @@
 """How long a chain of migrations takes, against reading and writing the settings once.
 
-    python -m benchmarks.migrations [--keys 5000] [--migrations 250] [--rounds 7] [--directory DIR]
+    python -m benchmarks.migrations [--keys 5000] [--migrations 250] [--rounds 8] [--directory DIR]
 
 A store of many settings (strings, lists, numbers, quotes, Unicode, metadata, pending transactions)
 goes through a chain of data migrations of all common kinds, compressed and by digest as the update
-leaves them, on real files: found, verified, parsed, run, measured for the way back, checked,
-written, flushed, and the links flipped. The yardstick, on the same store and disk:
+leaves them, on real files: locked, found, verified, parsed, run, measured for the way back,
+checked, written, flushed, the links flipped, and the copy before the last removed.
 
-- plain: read every file, and write every file, with `open`, then flush the file system once;
-- store: `migrator.files.read_copy` and `write_copy`, flushed the same way.
+There are three yardsticks, on the same store and disk; each reads all of it and writes all of it
+once, so that a power cut after it loses nothing:
 
-Rounds are interleaved; the medians and their ratios are printed. Not counted: starting Python, and
-verifying the signatures of the metadata, which does not depend on the number of migrations.
+- plain: every file is read, and written beside, with `open`; one flush. No check, no links, nothing
+  removed: less than any program could do with it;
+- store: the same with the migrator's own code, which checks names and values as it reads
+  (`migrator.files`, `migrator.copies.flush`). This is the one to hold the migrations against;
+- set: two settings are set, as `migrator datastore set` does it: a whole write of the store, with
+  lock, checks, flush, links, and the copy that it replaces removed.
+
+All are run in turn, in another order each round, with nothing remembered of names that were
+parsed, as after a start; what one left unwritten in memory is written before the next starts.
+Medians and their ratios are printed. Not counted: starting Python, and verifying the signatures of
+the metadata, which does not depend on the number of migrations.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import shutil
@@ -30,8 +40,9 @@ from typing import TYPE_CHECKING
 import lz4.frame
 from semver import Version
 
-from migrator import copies, files
+from migrator import copies, files, keys
 from migrator.cached import Cache
+from migrator.datastore import Datastore
 from migrator.run import Outcome, Setting, migrate
 from migrator.tree import Layer, State, Tree
 from partition.kernel import KERNEL
@@ -150,10 +161,14 @@ class Host:
 
     def store_once(self) -> None:
         """Read and write the settings as the migrator does."""
-        state = files.read_copy((self.base / "current").resolve())
         copy = self.base / "yardstick"
-        files.write_copy(copy, state, KERNEL)
+        files.write_copy(copy, files.read_copy((self.base / "current").resolve()), KERNEL)
         copies.flush(copy, KERNEL)
+
+    def set_two(self, number: int) -> None:
+        """Set two settings, which takes a whole new copy."""
+        store = Datastore(self.base / "current")
+        store.set({f"settings.group-0.key-{each}": f'"{number}"' for each in (2, 10)})
 
     def plain_once(self) -> None:
         """Read and write the settings with nothing but `open`."""
@@ -169,6 +184,12 @@ class Host:
             with path.open("wb") as file:
                 file.write(content)
         copies.flush(copy, KERNEL)
+
+    def prepare(self) -> None:
+        """Let nobody gain, or lose, by what was done before."""
+        for cached in (keys.parse, keys.name_of, keys.path_of):
+            cached.cache_clear()
+        copies.flush(self.base, KERNEL)
 
     def clean(self) -> None:
         """Remove what a yardstick wrote."""
@@ -187,26 +208,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--keys", type=int, default=5000)
     parser.add_argument("--migrations", type=int, default=250)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--directory", type=Path, help="on the disk to be measured")
     options = parser.parse_args()
-    times: dict[str, list[float]] = {"plain": [], "store": [], "forward": [], "backward": []}
+    times: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         chain = documents(options.migrations, options.keys)
         host = Host(Path(directory), settings(options.keys), chain)
-        for _ in range(options.rounds):
-            times["plain"].append(timed(host.plain_once))
-            host.clean()
-            times["store"].append(timed(host.store_once))
-            host.clean()
-            times["forward"].append(timed(lambda: host.migrate(host.newest)))
-            times["backward"].append(timed(lambda: host.migrate(Version(1))))
+        for number in range(options.rounds):
+            contenders: list[dict[str, Callable[[], None]]] = [
+                {"plain": host.plain_once},
+                {"store": host.store_once},
+                {"set": functools.partial(host.set_two, number)},
+                {
+                    "forward": functools.partial(host.migrate, host.newest),
+                    "backward": functools.partial(host.migrate, Version(1)),
+                },
+            ]
+            turn = number % len(contenders)
+            for contender in contenders[turn:] + contenders[:turn]:
+                for name, work in contender.items():
+                    host.prepare()
+                    times.setdefault(name, []).append(timed(work))
+                    host.clean()
     medians = {name: statistics.median(found) for name, found in times.items()}
     print(f"{options.keys} keys, {options.migrations} migrations, {options.rounds} rounds, medians")
-    print(f"{'':10} {'seconds':>8} {'/ plain':>8} {'/ store':>8}")
-    for name, median in medians.items():
-        ratios = median / medians["plain"], median / medians["store"]
-        print(f"{name:10} {median:8.3f} {ratios[0]:8.2f} {ratios[1]:8.2f}")
+    yardsticks = ("plain", "store", "set")
+    print(f"{'':10} {'seconds':>8}" + "".join(f"{'/ ' + name:>9}" for name in yardsticks))
+    for name in (*yardsticks, "forward", "backward"):
+        ratios = "".join(f"{medians[name] / medians[yardstick]:9.2f}" for yardstick in yardsticks)
+        print(f"{name:10} {medians[name]:8.3f}{ratios}")
 
 
 if __name__ == "__main__":
