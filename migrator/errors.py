@@ -164,11 +164,11 @@ class MigrationFailed(MigrationError):
 
 
 class ResultInvalid(MigrationError):
-    """The migrated settings are not what the new version can use."""
+    """Settings that a migration or a change has left so that they cannot be stored or used."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
-        super().__init__(f"refusing the migrated settings: {reason}")
+        super().__init__(f"refusing the resulting settings: {reason}")
 
 
 class RoundTripDiffers(MigrationError):

@@ -13,7 +13,8 @@ The process gets
   by way of a user namespace in which it keeps its identity;
 - limits: wall-clock time, the size of a file, memory, no core dumps, no new privileges.
 
-It ends with us: if this process is killed, so is the migration.
+When it ends, whatever it has started ends too, in its session or out of it: orphans become our
+children (PR_SET_CHILD_SUBREAPER), and are killed. If this process is killed, so is the migration.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import resource
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,13 +35,14 @@ from typing import TYPE_CHECKING
 from migrator.errors import MigrationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
 _STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MFD_EXEC = 0x10  # Linux 6.3; older kernels make every memfd executable and refuse the flag
 _CLONE_NEWNET = 0x40000000
 _CLONE_NEWUSER = 0x10000000
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _SHOWN_BYTES = 2048
 _INTERRUPTIONS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -124,18 +126,21 @@ def _run(arguments: list[str], image: int, output: int, limits: Limits) -> str |
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
     try:
         # A script's interpreter opens the file again by this name, so the descriptor is passed on.
-        with subprocess.Popen(
-            arguments,
-            executable=f"/proc/self/fd/{image}",
-            pass_fds=(image,),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd="/",
-            env={"PATH": path, "LANG": "C.UTF-8"},
-            start_new_session=True,
-            preexec_fn=_confinement(limits, mask),  # noqa: PLW1509  this program has one thread
-        ) as process:
+        with (
+            _nothing_left_running(),
+            subprocess.Popen(
+                arguments,
+                executable=f"/proc/self/fd/{image}",
+                pass_fds=(image,),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                env={"PATH": path, "LANG": "C.UTF-8"},
+                start_new_session=True,
+                preexec_fn=_confinement(limits, mask),  # noqa: PLW1509  this program has one thread
+            ) as process,
+        ):
             try:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
                 code = process.wait(limits.seconds)
@@ -152,11 +157,43 @@ def _run(arguments: list[str], image: int, output: int, limits: Limits) -> str |
     return f"it exited with {code}" if code else None
 
 
-def _confinement(limits: Limits, mask: Collection[int]) -> Callable[[], None]:
-    """Return what the new process does before it becomes the migration."""
+@contextmanager
+def _nothing_left_running() -> Iterator[None]:
+    """Kill every child that came to this process meanwhile, whose child it was first."""
+    libc, ours = _libc(), _children()
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        # What one that is killed has started comes next.
+        while orphans := _children() - ours:
+            for orphan in orphans:
+                with suppress(ProcessLookupError):
+                    os.kill(orphan, signal.SIGKILL)
+                with suppress(ChildProcessError):
+                    os.waitpid(orphan, 0)
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def _children() -> set[int]:
+    """Return the ids of this process's children; none where the kernel does not list them."""
+    found: set[int] = set()
+    for listing in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):
+            found.update(map(int, listing.read_text().split()))
+    return found
+
+
+def _libc() -> ctypes.CDLL:
     libc = ctypes.CDLL(None, use_errno=True)
     # prctl(2) is variadic and takes whole words; ctypes would pass halves.
     libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+    return libc
+
+
+def _confinement(limits: Limits, mask: Collection[int]) -> Callable[[], None]:
+    """Return what the new process does before it becomes the migration."""
+    libc = _libc()
     user, group, parent = os.geteuid(), os.getegid(), os.getpid()
 
     def confine() -> None:

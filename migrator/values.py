@@ -59,6 +59,11 @@ def parse(text: str) -> Json:
         raise ValueError(f"not JSON at character {error.pos}: {error.msg}") from None
     except RecursionError:
         raise ValueError("not JSON that anybody could use: nested too deeply") from None
+    except _NotStrictJson:
+        raise
+    except ValueError:
+        # Python's limit, whose message is for programmers.
+        raise ValueError("not JSON that anybody could use: a number has too many digits") from None
     return value
 
 

@@ -92,6 +92,8 @@ class Workshop:
         content = State(state.live, state.pending)
         if self._on_disk is not None and self._on_disk[1] == content:
             return self._on_disk[0]
+        # On the way back, a data migration may have left what cannot be stored.
+        tree.check(content)
         path = self._fresh()
         try:
             files.write_copy(path, content, files.PlainWriter())

@@ -37,7 +37,7 @@ RENDERED = {
     errors.MigrationFailed("m.lz4", "backward", "it exited with 1"): (
         "migration m.lz4 failed going backward: it exited with 1"
     ),
-    errors.ResultInvalid("x"): "refusing the migrated settings: x",
+    errors.ResultInvalid("x"): "refusing the resulting settings: x",
     errors.RoundTripDiffers("m", tuple("abcdefg")): (
         "migration m does not bring back what was there: a, b, c, d, e and 2 more"
     ),

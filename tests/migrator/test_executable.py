@@ -144,6 +144,24 @@ def test_one_that_ends_but_leaves_something_running_is_not_waited_for(tmp_path: 
     assert not marker.exists()
 
 
+def test_nothing_escapes_by_leaving_its_session(tmp_path: Path) -> None:
+    marker = tmp_path / "survivor"
+    script = f"""#!/bin/sh
+setsid sh -c 'setsid sh -c "sleep 1; touch {marker}" & sleep 1; touch {marker}' &
+sleep 0.3
+"""
+    run(script.encode(), tmp_path, limits=Limits(seconds=20))
+    subprocess.run(["sleep", "1.3"], check=True)
+    assert not marker.exists()
+
+
+def test_children_of_ours_live_on(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "20"]) as ours:
+        run(Path("/bin/true").read_bytes(), tmp_path)
+        assert ours.poll() is None
+        ours.kill()
+
+
 def exceeding(tmp_path: Path) -> dict[str, tuple[bytes, Limits]]:
     fill = f"#!/bin/sh\nhead -c 3000000 /dev/zero > {tmp_path}/big\n".encode()
     talk = b"#!/bin/sh\nhead -c 3000000 /dev/zero\n"

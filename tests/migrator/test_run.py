@@ -13,7 +13,7 @@ import pytest
 from semver import Version
 
 from migrator import pack
-from migrator.errors import MigratorError
+from migrator.errors import MigratorError, ResultInvalid
 from migrator.executable import Limits
 from migrator.run import Outcome, migrate, rehearse, rehearse_both_ways
 from partition import durable
@@ -155,6 +155,26 @@ else:
     assert not [name for name in host.names() if name.startswith(".migrating")]
 
 
+def test_what_comes_back_onto_a_group_is_said_before_a_program_meets_it(host: Host) -> None:
+    host.publish(
+        {("1.0.0", "1.1.0"): ["p.lz4"], ("1.1.0", "1.2.0"): ["r.toml.lz4"]},
+        {
+            "p.lz4": '#!/bin/sh\ncp -R "$3/." "$5"\n',
+            "r.toml.lz4": (
+                '[[steps]]\nkind = "rename-settings"\n'
+                'from = "settings.motd"\nto = "settings.message"'
+            ),
+        },
+    )
+    migrate(host.setting(), Version(1, 2))
+    (host.current / "live/settings/motd").mkdir()
+    (host.current / "live/settings/motd/since").write_text("1")
+    before = host.files(), host.chain()
+    with pytest.raises(ResultInvalid, match=r"settings\.motd has a value, and so has something"):
+        migrate(host.setting(), Version(1))
+    assert (host.files(), host.chain()) == before
+
+
 def test_an_authors_class_runs_at_boot(host: Host, tmp_path: Path) -> None:
     (tmp_path / "author.py").write_text("""
 from migrator import Migration
@@ -269,7 +289,7 @@ class TestSchema:
         with pytest.raises(MigratorError) as caught:
             migrate(host.setting(schema=schema), Version(1, 1))
         assert str(caught.value) == (
-            "refusing the migrated settings: settings.source does not match "
+            "refusing the resulting settings: settings.source does not match "
             f'{schema}: expected enum ["v2"]'
         )
         assert host.files() == LIVE
