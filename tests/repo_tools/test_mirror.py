@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.repo_tools.owner import PREFIX, Client, Owner
+from tests.support.faulty_proxy import corrupt, faulty, passed_on, reset
 from tests.support.servers import nginx
 from updog.bundle import open_bundle
 from updog.trust import refresh_store
@@ -54,6 +55,20 @@ class TestMirror:
             done = remote.do(*mirroring(remote, tmp_path / "mirror"))
         assert done["fetched"] == 4
         assert host_of(tmp_path / "mirror", source).updates() == ["1.1.0", "1.2.0", "1.3.0"]
+
+    def test_over_a_bad_network(self, source: Owner, tmp_path: Path) -> None:
+        """Connections break off, and what arrives may be changed: it goes on, or it refuses."""
+        mirror = tmp_path / "mirror"
+        with nginx(source.repo) as server, faulty(server.url) as proxy:
+            remote = Owner(source.base, source.now, location=proxy.url)
+            proxy.always = corrupt(at=40)
+            assert remote.run(*mirroring(remote, mirror)).exit_code == 1
+            assert not mirror.exists() or not (mirror / PREFIX).exists()
+            proxy.always = passed_on
+            proxy.faults = [passed_on if n % 4 else reset(after=90) for n in range(16)]
+            remote.do(*mirroring(remote, mirror))
+            assert proxy.faults == []
+        assert host_of(mirror, source).updates() == ["1.1.0", "1.2.0"]
 
     def test_two_updates_with_one_boot_image(self, source: Owner, tmp_path: Path) -> None:
         """Two targets of the same contents, fetched at the same time."""
