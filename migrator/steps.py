@@ -19,7 +19,9 @@ Replacing needs the very value that is expected; anything else was set by somebo
 removing or overwriting loses, the migrator keeps and brings back: `migrator.kept`. Further steps
 are in `migrator.moving_steps` (names and types) and `migrator.metadata_steps`.
 
-Within one step, and within a migration, going backward takes the reverse order.
+Within one step, and within a migration, going backward takes the reverse order (**ours** within a
+step: theirs goes backward from first to last too, which only differs where one step names a setting
+twice, and then does not undo what going forward did).
 """
 
 from __future__ import annotations
