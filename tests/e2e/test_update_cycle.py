@@ -91,6 +91,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 variant=VARIANT,
                 filesystem="erofs" if filesystem == "erofs" else "ext4",
                 size_mib=96,
+                filled=0.9,
             )
             assert world.image("root", version).stat().st_size >= 64 << 20
         names = [directory / "keys" / role for role in ROLES]
