@@ -118,7 +118,10 @@ def redirected(url: str, location: str) -> str:
     Raises:
         AddressInvalid: Away from HTTP, or from https to http.
     """
-    parts = urlsplit(urljoin(url, location))
+    try:
+        parts = urlsplit(urljoin(url, location))
+    except ValueError as error:
+        raise AddressInvalid(f"the redirect leads to no address: {error}") from None
     target = Address.parse(parts._replace(path="/", query="", fragment="").geturl())
     if target.scheme == "file":
         raise AddressInvalid("the redirect leads away from the web")

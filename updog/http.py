@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from updog.proxies import Proxies
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# Of a server's own words for a status, in characters; it goes into a line for people.
+_MAX_REASON = 80
 _LOG = logging.getLogger(__name__)
 
 
@@ -93,7 +95,7 @@ class HttpClient:
         self._stopped = threading.Event()
         self._calls: WeakSet[Call] = WeakSet()
         self._lock = threading.Lock()
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.trust_env = False
         self._session.verify = _certificates()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -203,7 +205,11 @@ class HttpClient:
         if call.body is None:
             raise DownloadFailed(shown, "the connection is not one of ours")
         answer = Answer(
-            response.status_code, response.reason or "", response.headers, call.body, response
+            response.status_code,
+            (response.reason or "")[:_MAX_REASON],
+            response.headers,
+            call.body,
+            response,
         )
         try:
             # Headers that were cut off look whole to the library.
@@ -241,7 +247,15 @@ class HttpClient:
         if isinstance(error, requests.ConnectionError):
             raise Broken(f"{via}the connection broke") from error
         # Not `from error`: its text may repeat the URL, and with -v it would be printed.
-        raise DownloadFailed(shown, f"{via}{type(error).__name__}") from None
+        raise DownloadFailed(shown, f"{via}cannot ask for it: {type(error).__name__}") from None
+
+
+class _Session(requests.Session):
+    """Looks at no redirect: it would follow them in its own way, or fail at what is no address."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """There is none."""
+        del resp
 
 
 class _Adapter(HTTPAdapter):

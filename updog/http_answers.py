@@ -38,6 +38,10 @@ class Unsuitable(Exception):
     """An answer that cannot be this file; final, or one more failure, as the reader decides."""
 
 
+class UnsuitablePart(Unsuitable):
+    """A partial answer that is not the rest; all of the file may still be had."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What was asked for.
@@ -130,7 +134,7 @@ def _judge_whole(headers: Mapping[str, str], body_bytes: int | None, wanted: Wan
             raise DownloadFailed(wanted.shown, f"longer than {wanted.max_bytes} bytes")
         length = body_bytes
     if body_bytes is not None and body_bytes != length:
-        kind = headers.get("Content-Type", "")
+        kind = headers.get("Content-Type", "")[:40]
         raise Unsuitable(_other_length(f"{body_bytes}", wanted) + (f" ({kind})" if kind else ""))
     validator = strong_validator(headers)
     if not wanted.position_bytes:
@@ -156,8 +160,8 @@ def _judge_part(headers: Mapping[str, str], body_bytes: int | None, wanted: Want
         or int(last) >= length
         or body_bytes not in {None, int(last) - wanted.position_bytes + 1}
     ):
-        raise Unsuitable(
-            f"asked for bytes from {wanted.position_bytes}, got Content-Range {told!r}"
+        raise UnsuitablePart(
+            f"asked for bytes from {wanted.position_bytes}, got Content-Range {told[:60]!r}"
         )
     validator = strong_validator(headers)
     _refuse_other_file(validator, wanted)
@@ -165,12 +169,12 @@ def _judge_part(headers: Mapping[str, str], body_bytes: int | None, wanted: Want
 
 
 def _refuse_encoded(headers: Mapping[str, str]) -> None:
-    encoding = headers.get("Content-Encoding", "identity")
+    encoding = headers.get("Content-Encoding") or "identity"
     transfer = headers.get("Transfer-Encoding", "chunked")
     if encoding.lower() != "identity":
-        raise Unsuitable(f"the server sends it encoded as {encoding!r}, asked for as it is")
+        raise Unsuitable(f"the server sends it encoded as {encoding[:20]!r}, asked for as it is")
     if transfer.lower() != "chunked":
-        raise Unsuitable(f"the server sends it with Transfer-Encoding {transfer!r}")
+        raise Unsuitable(f"the server sends it with Transfer-Encoding {transfer[:20]!r}")
 
 
 def _refuse_other_file(validator: str | None, wanted: Wanted) -> None:
@@ -195,6 +199,6 @@ def strong_validator(headers: Mapping[str, str]) -> str | None:
     try:
         sent, changed = (parsedate_to_datetime(text) for text in (headers["Date"], modified))
         age_seconds = (sent - changed).total_seconds()
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return modified if age_seconds >= _DATE_IS_STRONG_SECONDS else None

@@ -1,8 +1,9 @@
 """Connections that can be cut off from another thread, and bodies that arrive without copies.
 
-The HTTP library has neither: while a response's headers trickle in, nobody can stop it (each
-single byte resets its time limit), and a body comes as one new bytes object for each read. Both
-are had by standing in for the connection class of its pools; requests and responses stay theirs.
+The HTTP library has neither: while a proxy's answer, TLS or a response's headers trickle in, nobody
+can stop it (each single byte resets its time limit), and a body comes as one new bytes object for
+each read. Both are had by standing in for the connection class of its pools; requests and
+responses stay theirs.
 
     call = Call()
     with call.active():                       # this thread's next connection belongs to `call`
@@ -17,10 +18,12 @@ import contextlib
 import errno
 import http.client
 import io
+import re
 import socket
 import threading
+import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -33,10 +36,20 @@ if TYPE_CHECKING:
 
 _active: ContextVar[Call | None] = ContextVar("call", default=None)
 
+# RFC 9112 section 7.1: hexadecimal digits, and extensions that nobody needs; trailers likewise.
+_CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
+_MAX_FRAMING_BYTES: Final = 16 << 10
+_INTERIM: Final = frozenset(range(100, 200)) - {http.HTTPStatus.SWITCHING_PROTOCOLS}
+
 
 class Body(http.client.HTTPResponse):
-    """A response whose body is received into the caller's memory."""
+    """A response whose body is received into the caller's memory.
 
+    Attributes:
+        framing_seconds: The most that the lines between two chunks may take together.
+    """
+
+    framing_seconds = 60.0
     _has_leftovers = True
 
     def receive(self, view: memoryview) -> int:
@@ -48,7 +61,7 @@ class Body(http.client.HTTPResponse):
         if self.isclosed():
             return 0
         if self.chunked:
-            return _put(self.read1(len(view)), view)
+            return self._receive_chunked(view)
         if self.length is not None:
             view = view[: self.length]
         if self._has_leftovers or len(view) <= io.DEFAULT_BUFFER_SIZE:
@@ -64,6 +77,57 @@ class Body(http.client.HTTPResponse):
             self.length -= received
         return received
 
+    def _receive_chunked(self, view: memoryview) -> int:
+        """Receive from the current chunk, or go on to the next one.
+
+        The library's own reader takes negative sizes, and trailers without end.
+        """
+        if not self.chunk_left:
+            self.chunk_left = self._next_chunk(is_first=self.chunk_left is None)
+            if not self.chunk_left:
+                self.close()
+                return 0
+        received = _put(self.fp.read1(min(len(view), self.chunk_left)), view)
+        if not received:
+            raise http.client.IncompleteRead(b"")
+        self.chunk_left -= received
+        return received
+
+    def _next_chunk(self, *, is_first: bool) -> int:
+        """Read the lines up to the next chunk; return its size, or 0 after the last trailer."""
+        lines = self._lines(time.monotonic() + self.framing_seconds)
+        size = None if not is_first and next(lines) else _CHUNK_SIZE.fullmatch(next(lines))
+        if size is None:
+            raise OSError(errno.EPROTO, "its chunks make no sense")
+        length = int(size[1], 16)
+        while not length and next(lines):
+            pass
+        return length
+
+    def _lines(self, deadline: float) -> Iterator[bytes]:
+        """Lines without their ends; each byte is waited for alone, since readline has no limit."""
+        line = bytearray()
+        for _ in range(_MAX_FRAMING_BYTES):
+            byte = self.fp.read1(1)
+            if not byte:
+                raise http.client.IncompleteRead(b"")
+            if time.monotonic() > deadline:
+                raise OSError(errno.EPROTO, "its chunks trickle in")
+            line += byte
+            if byte == b"\n":
+                yield bytes(line.rstrip(b"\r\n"))
+                line.clear()
+        raise OSError(errno.EPROTO, "too much between its chunks")
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """Take any interim answer for `100 Continue`, which the library reads past.
+
+        RFC 9110 section 15.2; it knows that one alone, and would take 103 for the answer itself.
+        """
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        is_interim = status in _INTERIM
+        return version, http.HTTPStatus.CONTINUE if is_interim else status, reason
+
 
 def _put(data: bytes, view: memoryview) -> int:
     view[: len(data)] = data
@@ -76,14 +140,15 @@ class Call:
     Attributes:
         body: Of the latest response.
         stopped: Set by `abort`, for good.
-        out_of_time: The latest response's headers took too long.
+        out_of_time: The latest connection, or its response's headers, took too long.
+        header_timeout_seconds: How long each of them may take, and what lies between chunks.
     """
 
     def __init__(self, header_timeout_seconds: float) -> None:
         self.body: Body | None = None
         self.stopped = threading.Event()
         self.out_of_time = False
-        self._header_timeout_seconds = header_timeout_seconds
+        self.header_timeout_seconds = header_timeout_seconds
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
 
@@ -122,7 +187,7 @@ class Call:
             self.out_of_time = True
             self._cut()
 
-        timer = threading.Timer(self._header_timeout_seconds, expire)
+        timer = threading.Timer(self.header_timeout_seconds, expire)
         timer.daemon = True
         timer.start()
         try:
@@ -147,7 +212,28 @@ class _Watched(HTTPConnection):
         call = _active.get()
         if call is not None:
             call.body = body
+            body.framing_seconds = call.header_timeout_seconds
         return body
+
+    def connect(self) -> None:
+        """Set up the connection; a proxy's answer and TLS together have as long as headers have."""
+        with contextlib.ExitStack() as self._setting_up:
+            super().connect()
+
+    def _new_conn(self) -> socket.socket:
+        connected = super()._new_conn()
+        call = _active.get()
+        if call is not None:
+            # TLS takes the socket's descriptor away from it; this one is for cutting off alone.
+            twin = self._setting_up.enter_context(connected.dup())
+            self._setting_up.callback(call.detach)
+            try:
+                call.attach(twin)
+            except OSError:
+                connected.close()
+                raise
+            self._setting_up.enter_context(call.deadline())
+        return connected
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
         call = _active.get()
@@ -155,7 +241,12 @@ class _Watched(HTTPConnection):
             return super().getresponse()
         call.attach(self.sock)
         with call.deadline():
-            return super().getresponse()
+            try:
+                return super().getresponse()
+            except BaseException:
+                if call.body is not None:
+                    call.body.close()
+                raise
 
 
 class _WatchedTls(_Watched, HTTPSConnection):

@@ -6,6 +6,7 @@ is refused at the first byte too many.
 
 An answer that cannot be right is final when nothing was received yet, and one more failure after
 that: a bad gateway in the middle of a download is waited out, a wrong address is reported at once.
+A server that answers wrongly to the range with which a later run goes on is asked for all of it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from updog.errors import DownloadFailed, NotFound
-from updog.http_answers import Unsuitable, Wanted, judge
+from updog.errors import CannotResume, DownloadFailed, NotFound
+from updog.http_answers import Unsuitable, UnsuitablePart, Wanted, judge
 from updog.retries import Broken, RateGuard
 
 if TYPE_CHECKING:
@@ -202,9 +203,12 @@ class HttpSource:
         try:
             return judge(answer.status, answer.reason, answer.headers, answer.body.length, wanted)
         except Unsuitable as error:
-            if self._position == self._start_bytes:
-                raise DownloadFailed(self.shown, str(error)) from error
-            raise Broken(str(error)) from error
+            if self._position > self._start_bytes:
+                raise Broken(str(error)) from error
+            if isinstance(error, UnsuitablePart):
+                # Another run would be told the same, and never get past it.
+                raise CannotResume(self.shown, str(error)) from error
+            raise DownloadFailed(self.shown, str(error)) from error
 
     def _receive(self, answer: Answer, buffer: memoryview) -> int:
         """Receive once; 0 only where a file of unknown length ends.

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import http.client
+import re
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from urllib3.exceptions import InvalidHeader
+
+from updog.retries import TRANSIENT_STATUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_REFUSED_BY_PROXY: Final = re.compile(r"Tunnel connection failed: (\d+)")
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -31,14 +38,16 @@ def what_it_says(cause: BaseException) -> str | None:
             return f"TLS failed: {cause.reason or 'broken off'}"
         case http.client.RemoteDisconnected():
             return "closed the connection without an answer"
-        case http.client.HTTPException():
+        case http.client.HTTPException() | InvalidHeader():
             return "the answer is not HTTP"
-        case OSError() if is_final(cause) or cause.strerror:
+        case OSError() if cause.strerror or _REFUSED_BY_PROXY.match(str(cause)):
             return cause.strerror or str(cause)
     return None
 
 
 def is_final(cause: BaseException) -> bool:
     """Tell whether trying again is pointless: a wrong certificate, a proxy that says no."""
-    refused = isinstance(cause, OSError) and str(cause).startswith("Tunnel connection failed")
-    return refused or isinstance(cause, ssl.SSLCertVerificationError)
+    refused = _REFUSED_BY_PROXY.match(str(cause)) if isinstance(cause, OSError) else None
+    if refused:
+        return int(refused[1]) not in TRANSIENT_STATUS
+    return isinstance(cause, ssl.SSLCertVerificationError)

@@ -34,8 +34,9 @@ class Limits:
 
     Attributes:
         connect_timeout_seconds: To set up a connection, TLS included, each time the peer is silent.
-        stall_timeout_seconds: Between two arrivals of anything. Twice as long for all of a
-            response's headers together.
+        stall_timeout_seconds: Between two arrivals of anything. Twice as long for all that it takes
+            to set up a connection, for all of a response's headers, and for what lies between two
+            chunks of its body.
         max_retries: Failures in a row, without `REFILL_BYTES` of progress, after the first try.
         first_wait_seconds: Before the first retry, give or take the jitter; doubles each time.
         longest_wait_seconds: What waits grow to.
@@ -133,5 +134,5 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     try:
         then, now = (parsedate_to_datetime(part) for part in (text, headers.get("Date", "")))
         return max(0.0, (then - now).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tests.support.faulty_proxy import Fault, FaultyProxy
+    from tests.support.faulty_proxy import Answer, Fault, FaultyProxy
     from updog.transport import RepositoryTransport, Source
 
 CONTENT = random.Random(1).randbytes(300_000)  # noqa: S311  the same in every run
@@ -88,6 +88,34 @@ def download(transport: RepositoryTransport, target: Target = IMAGE) -> bytes:
 def drain(source: Source, buffer: memoryview) -> None:
     while source.readinto(buffer):
         pass
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+# Sizes that datetime cannot hold.
+NEVER = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
+
+
+def told_first(interim: bytes) -> Fault:
+    """Interim answers before the real one (RFC 9110 section 15.2)."""
+    head = f"{interim.decode()}HTTP/1.1 200 OK\r\nContent-Length: {len(CONTENT)}\r\n\r\n"
+    return spoil.raw(lambda answer: head.encode() + answer.body)
+
+
+def in_parts(answer: Answer) -> bytes:
+    """A multipart answer to a range (RFC 9110 section 14.6), which only several ranges may have."""
+    part = b"--x\r\nContent-Range: bytes 100000-299999/300000\r\n\r\n" + answer.body + b"\r\n--x--"
+    return (
+        b"HTTP/1.1 206 Partial Content\r\nContent-Type: multipart/byteranges; boundary=x\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(part)
+    ) + part
+
+
+def with_trailers(answer: Answer) -> bytes:
+    """In one chunk with an extension, and trailers that say nonsense."""
+    return CHUNKED + b"%x ;a=b\r\n%b\r\n0\r\nDigest: sha-256=AAAA\r\nnonsense\r\n\r\n" % (
+        len(answer.body),
+        answer.body,
+    )
 
 
 @dataclass(frozen=True)
@@ -164,7 +192,27 @@ SURVIVED = [
     ),
     Survived("no length told", [], spoil.chunked),
     Survived("no length told, and cut off", [spoil.chunked_cut_off(after=90_000)]),
+    Survived("trailers that are wrong", [spoil.raw(with_trailers)]),
     Survived("a body that ends with the connection", [], spoil.until_closed),
+    Survived(
+        "early hints and 100 Continue, unasked",
+        [
+            told_first(
+                b"HTTP/1.1 100 Continue\r\n\r\n"
+                b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
+                b"HTTP/1.1 102 Processing\r\n\r\n"
+            )
+        ],
+        ranges=[None],
+    ),
+    Survived("a multipart answer to one range", [BREAK, spoil.raw(in_parts)]),
+    Survived(
+        "dates that nothing can hold",
+        [
+            spoil.both(lambda answer: answer.with_headers(ETag=None, Last_Modified=NEVER), BREAK),
+            spoil.status(503, Retry_After=NEVER),
+        ],
+    ),
     Survived("redirects", [spoil.redirect(f"/x/..{PATH}?again"), spoil.redirect(PATH, 307)]),
 ]
 
@@ -187,6 +235,7 @@ class Ended:
     fault: Fault
     line: str
     kind: type[Exception] = DownloadFailed
+    limits: Limits = ONE_RETRY
 
 
 ENDED = [
@@ -215,6 +264,51 @@ ENDED = [
     Ended("data without end", spoil.endless, "longer than 300000 bytes"),
     Ended("a circle", spoil.redirect(PATH), "redirected more than 5 times"),
     Ended("a file of this host", spoil.redirect("file:///etc/passwd"), "away from the web"),
+    Ended("no address", spoil.redirect("http://[::1"), "leads to no address"),
+    Ended("no name of a host", spoil.redirect("http://..invalid/"), "cannot ask for it"),
+    Ended(
+        "a sermon",
+        spoil.raw(lambda _: b"HTTP/1.1 400 %b\r\n\r\n" % (b"Amen" * 10_000)),
+        "400 (Amen){20}$",
+    ),
+    Ended("another protocol", spoil.redirect("ftp://example.invalid/x"), "its scheme is 'ftp'"),
+    Ended("protocols switched", spoil.status(101, b""), "101 Switching Protocols"),
+    Ended(
+        "chunks below zero",
+        spoil.raw(lambda answer: CHUNKED + b"-5\r\n" + answer.body),
+        "its chunks make no sense; gave up after 2 attempts",
+    ),
+    Ended(
+        "chunks that do not end where they say",
+        spoil.raw(lambda answer: CHUNKED + b"5\r\n" + answer.body[:7] + b"\r\n0\r\n\r\n"),
+        "its chunks make no sense; gave up after 2 attempts",
+    ),
+    Ended(
+        "a chunk's size that trickles in",
+        spoil.trickle(CHUNKED, b"0", pause_seconds=0.02),
+        "trickle",
+    ),
+    Ended(
+        "trailers without end",
+        spoil.raw(lambda _: CHUNKED + b"0\r\n" + b"X: y\r\n" * 10_000),
+        "too much between its chunks; gave up after 2 attempts",
+        limits=replace(ONE_RETRY, stall_timeout_seconds=30),
+    ),
+    Ended(
+        "trailers that trickle in",
+        spoil.trickle(CHUNKED + b"0\r\n", b"X: y\r\n", pause_seconds=0.02),
+        "its chunks trickle in; gave up after 2 attempts",
+    ),
+    Ended(
+        "interim answers without end",
+        spoil.trickle(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", pause_seconds=0.02),
+        "only part of an answer",
+    ),
+    Ended(
+        "two lengths",
+        spoil.raw(lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello"),
+        "the answer is not HTTP; gave up after 2 attempts",
+    ),
     Ended("corruption", spoil.corrupt(at=1234), "other bytes", AssertionError),
     Ended("reordering", spoil.reorder, "other bytes", AssertionError),
 ]
@@ -224,7 +318,7 @@ ENDED = [
 def test_ended(proxy: FaultyProxy, case: Ended) -> None:
     proxy.always = case.fault
     with (
-        closing(to(proxy.url, ONE_RETRY)) as transport,
+        closing(to(proxy.url, case.limits)) as transport,
         pytest.raises(case.kind, match=case.line) as caught,
     ):
         download(transport)
@@ -316,6 +410,33 @@ class TestResumingLater:
         """Nginx compares If-Range, and sends all of it; the reader must start over."""
         with closing(to(proxy.url)) as transport, pytest.raises(CannotResume):
             self.rest(transport, '"older"')
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            spoil.content_range("bytes 5-299999/300000"),
+            spoil.without("Content-Range"),
+            spoil.raw(in_parts),
+            spoil.status(416),
+        ],
+        ids=["another range", "no range", "multipart", "416"],
+    )
+    def test_a_server_that_gets_ranges_wrong(self, proxy: FaultyProxy, fault: Fault) -> None:
+        """Whoever goes on here again would hear the same; so the reader must start over."""
+        proxy.always = fault
+        with closing(to(proxy.url)) as transport, pytest.raises(CannotResume):
+            self.rest(transport, None)
+        assert len(proxy.requests) == 1
+
+    def test_a_page_in_place_of_the_rest(self, proxy: FaultyProxy) -> None:
+        """Of a network that wants a login: what is here is still good when it is over."""
+        proxy.always = spoil.html
+        with (
+            closing(to(proxy.url)) as transport,
+            pytest.raises(DownloadFailed, match="the server has 26 bytes") as caught,
+        ):
+            self.rest(transport, None)
+        assert caught.type is DownloadFailed
 
     def test_a_server_without_ranges(self, proxy: FaultyProxy) -> None:
         with closing(to(proxy.url)) as transport:

@@ -86,6 +86,30 @@ def status(code: int, body: bytes = b"no", **headers: str) -> Fault:
     return fault
 
 
+def raw(make: Callable[[Answer], bytes]) -> Fault:
+    """Send these bytes in the answer's place, HTTP or not, and close the connection."""
+
+    def fault(handler: Handler, answer: Answer) -> None:
+        handler.close_connection = True
+        handler.wfile.write(make(answer))
+
+    return fault
+
+
+def trickle(head: bytes, piece: bytes, *, pause_seconds: float) -> Fault:
+    """Send `head`, then one small piece after the other, without end."""
+
+    def fault(handler: Handler, answer: Answer) -> None:
+        del answer
+        handler.close_connection = True
+        handler.wfile.write(head)
+        for _ in range(1000):
+            handler.wfile.write(piece)
+            time.sleep(pause_seconds)
+
+    return fault
+
+
 def refuse(handler: Handler, answer: Answer) -> None:
     """Close the connection without an answer."""
     del answer
@@ -137,16 +161,7 @@ def silence(handler: Handler, answer: Answer) -> None:
 
 def trickle_headers(*, pause_seconds: float) -> Fault:
     """Send headers byte by byte, without end."""
-
-    def fault(handler: Handler, answer: Answer) -> None:
-        del answer
-        handler.close_connection = True
-        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-        for _ in range(1000):
-            handler.wfile.write(b"x")
-            time.sleep(pause_seconds)
-
-    return fault
+    return trickle(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x", pause_seconds=pause_seconds)
 
 
 def slow(piece_bytes: int, *, pause_seconds: float) -> Fault:

@@ -196,6 +196,28 @@ class TestProxies:
                 fetch(to("http://repo.example", proxies=Proxies.choose(environ=environ)))
         assert server.requests[0].path == "/direct"
 
+    def test_a_tunnel_that_is_there_a_moment_later(
+        self, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A proxy that is busy is no proxy that says no."""
+        busy = [503, 504]
+
+        class Busy(Tunnelling):
+            def do_CONNECT(self) -> None:  # noqa: N802
+                if busy:
+                    self.send_body(b"", status=busy.pop())
+                else:
+                    super().do_CONNECT()
+
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        limits = Limits(max_retries=2, first_wait_seconds=0.01)
+        with secure(certificate) as server, answering(ok) as proxy:
+            proxy.RequestHandlerClass = Busy
+            url = server.url.replace("http:", "https:")
+            proxies = Proxies.choose(https_proxy=proxy.url, environ={})
+            fetch(connect(url + "/metadata", url, limits=limits, proxies=proxies))
+        assert not busy
+
     @pytest.mark.parametrize("status", [403, 407, 502])
     def test_a_tunnel_that_is_refused(self, status: int) -> None:
         class Refusing(Handler):
@@ -298,6 +320,56 @@ def copy(source: socket.socket, to: socket.socket) -> None:
         while data := source.recv(65_536):
             to.sendall(data)
         to.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def trickling(head: bytes) -> Iterator[str]:
+    """Answer `head`, and then a byte every now and then; yields host and port."""
+    over = threading.Event()
+
+    def talk() -> None:
+        with contextlib.suppress(OSError), listening.accept()[0] as client:
+            client.recv(65_536)
+            client.sendall(head)
+            while not over.wait(0.05):
+                client.sendall(b"x")
+
+    with socket.socket() as listening:
+        listening.bind((LOOPBACK, 0))
+        listening.listen()
+        thread = threading.Thread(target=talk)
+        thread.start()
+        try:
+            yield f"{LOOPBACK}:{listening.getsockname()[1]}"
+        finally:
+            over.set()
+            thread.join()
+
+
+class TestSettingUp:
+    """Somebody who keeps the line open while the connection is being made (slow retrieval)."""
+
+    LIMITS = Limits(max_retries=0, stall_timeout_seconds=0.5)
+    # The start of a record of 16 KiB (RFC 8446 section 5.1), which never comes to its end.
+    RECORD = b"\x16\x03\x03\x40\x00"
+
+    def test_tls_that_trickles_in(self) -> None:
+        with (
+            trickling(self.RECORD) as place,
+            closing(connect(f"https://{place}", f"https://{place}", limits=self.LIMITS)) as to_it,
+            pytest.raises(DownloadFailed, match=r"only part of an answer in twice 0\.5 s"),
+        ):
+            to_it.fetch_metadata("timestamp.json", 100)
+
+    def test_a_proxys_answer_that_trickles_in(self) -> None:
+        url = "https://repo.example"
+        with trickling(b"HTTP/1.1 200 OK\r\nX: ") as place:
+            proxies = Proxies.choose(https_proxy=place, environ={})
+            with (
+                closing(connect(url, url, limits=self.LIMITS, proxies=proxies)) as to_it,
+                pytest.raises(DownloadFailed, match=r"only part of an answer in twice 0\.5 s"),
+            ):
+                to_it.fetch_metadata("timestamp.json", 100)
 
 
 class TestTls:
