@@ -4,6 +4,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 
 settings.register_profile(
     "ci",
@@ -21,4 +22,4 @@ if PROFILE == "ci":
     # their path looks like a project's: a test drew other cases alone than with its neighbours,
     # and others again in another checkout. There is no setting for it.
     # `tests/test_same_cases.py` notices if this has no effect any more.
-    providers._get_local_constants = providers.Constants  # type: ignore[assignment]
+    providers._get_local_constants = Constants

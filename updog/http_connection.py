@@ -235,6 +235,13 @@ class _Watched(HTTPConnection):
             self._setting_up.enter_context(call.deadline())
         return connected
 
+    def _tunnel(self) -> None:
+        super()._tunnel()
+        call = _active.get()
+        if call is not None and (call.out_of_time or call.stopped.is_set()):
+            # Headers that were cut off look whole to the library, and it would go on with TLS.
+            raise ConnectionAbortedError(errno.ECONNABORTED, "stopped before the answer")
+
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
         call = _active.get()
         if call is None:

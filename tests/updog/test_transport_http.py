@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.support.servers import LOOPBACK, AnsweringServer, Handler, Request, answering
 from updog.config import Config
 from updog.connect import connect, make_transport
-from updog.errors import DownloadFailed
+from updog.errors import DownloadFailed, Interrupted
 from updog.proxies import Proxies
 from updog.release import Release
 from updog.retries import Limits
@@ -323,13 +323,14 @@ def copy(source: socket.socket, to: socket.socket) -> None:
 
 
 @contextmanager
-def trickling(head: bytes) -> Iterator[str]:
-    """Answer `head`, and then a byte every now and then; yields host and port."""
-    over = threading.Event()
+def trickling(head: bytes) -> Iterator[tuple[str, threading.Event]]:
+    """Answer `head`, and then a byte every now and then; yields host and port, and when asked."""
+    asked, over = threading.Event(), threading.Event()
 
     def talk() -> None:
         with contextlib.suppress(OSError), listening.accept()[0] as client:
             client.recv(65_536)
+            asked.set()
             client.sendall(head)
             while not over.wait(0.05):
                 client.sendall(b"x")
@@ -340,7 +341,7 @@ def trickling(head: bytes) -> Iterator[str]:
         thread = threading.Thread(target=talk)
         thread.start()
         try:
-            yield f"{LOOPBACK}:{listening.getsockname()[1]}"
+            yield f"{LOOPBACK}:{listening.getsockname()[1]}", asked
         finally:
             over.set()
             thread.join()
@@ -355,7 +356,7 @@ class TestSettingUp:
 
     def test_tls_that_trickles_in(self) -> None:
         with (
-            trickling(self.RECORD) as place,
+            trickling(self.RECORD) as (place, _),
             closing(connect(f"https://{place}", f"https://{place}", limits=self.LIMITS)) as to_it,
             pytest.raises(DownloadFailed, match=r"only part of an answer in twice 0\.5 s"),
         ):
@@ -363,13 +364,28 @@ class TestSettingUp:
 
     def test_a_proxys_answer_that_trickles_in(self) -> None:
         url = "https://repo.example"
-        with trickling(b"HTTP/1.1 200 OK\r\nX: ") as place:
+        with trickling(b"HTTP/1.1 200 OK\r\nX: ") as (place, _):
             proxies = Proxies.choose(https_proxy=place, environ={})
             with (
                 closing(connect(url, url, limits=self.LIMITS, proxies=proxies)) as to_it,
                 pytest.raises(DownloadFailed, match=r"only part of an answer in twice 0\.5 s"),
             ):
                 to_it.fetch_metadata("timestamp.json", 100)
+
+    def test_it_can_be_stopped(self) -> None:
+        """By a signal, say, long before any limit."""
+        with trickling(self.RECORD) as (place, asked):
+            to_it = connect(f"https://{place}", f"https://{place}")
+
+            def stop() -> None:
+                asked.wait()
+                to_it.close()
+
+            stopping = threading.Thread(target=stop)
+            stopping.start()
+            with pytest.raises(Interrupted):
+                to_it.fetch_metadata("timestamp.json", 100)
+            stopping.join()
 
 
 class TestTls:
