@@ -32,6 +32,16 @@ class DiskView(NamedTuple):
         except ReadFailed:
             return b""
 
+    def is_unreadable(self, lba: int) -> bool:
+        """Whether the disk refuses to give a sector that it has."""
+        if not 0 <= lba < self.sectors:
+            return False
+        try:
+            self.read(lba * self.sector_size, self.sector_size)
+        except ReadFailed:
+            return True
+        return False
+
     def remains(self, lba: int) -> Header | None:
         """What a damaged header still says."""
         return unchecked(self.bytes_at(lba, self.sector_size))
@@ -61,7 +71,15 @@ class Copy(NamedTuple):
 
 
 class Copies(NamedTuple):
-    """What was found on a disk, read with one sector size."""
+    """What was found on a disk, read with one sector size.
+
+    Attributes:
+        disk: The disk.
+        primary: Its first copy, if valid.
+        backup: Its other one, if valid.
+        problems: What is wrong, in words.
+        has_signature: There is something that once was a table, or could be: it cannot be read.
+    """
 
     disk: DiskView
     primary: Copy | None
@@ -109,7 +127,11 @@ def find_copies(disk: DiskView) -> Copies:
             )
         if not primary.agrees_with(backup):
             problems.append("backup copy differs from the primary copy; using the primary copy")
-    has_signature = remains is not None or disk.remains(last_lba) is not None
+    has_signature = (
+        remains is not None
+        or disk.remains(last_lba) is not None
+        or any(disk.is_unreadable(lba) for lba in (PRIMARY_LBA, last_lba))
+    )
     return Copies(disk, primary, backup, tuple(problems), has_signature)
 
 

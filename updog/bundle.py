@@ -168,8 +168,13 @@ def _data_start(path: Path, fd: int, info: zipfile.ZipInfo) -> int:
     """Return where a member's bytes begin, by its own header, which must bear the same name."""
     utf8 = 0x800
     name = info.filename.encode("utf-8" if info.flag_bits & utf8 else "cp437")
-    header = os.pread(fd, _LOCAL_HEADER.size + len(name), info.header_offset)
-    if len(header) == _LOCAL_HEADER.size + len(name):
+    # A directory that claims to begin later than it does moves the members before the file.
+    place = max(info.header_offset, 0)
+    try:
+        header = os.pread(fd, _LOCAL_HEADER.size + len(name), place)
+    except OSError as error:
+        raise BundleInvalid(path, f"{info.filename!r}: {reason(error)}") from error
+    if place == info.header_offset and len(header) == _LOCAL_HEADER.size + len(name):
         signature, name_bytes, extra_bytes = _LOCAL_HEADER.unpack_from(header)
         if signature == _LOCAL_SIGNATURE and name_bytes == len(name) and header.endswith(name):
             return info.header_offset + len(header) + int(extra_bytes)

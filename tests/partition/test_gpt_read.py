@@ -193,11 +193,14 @@ def test_a_sector_that_cannot_be_read_counts_as_damage() -> None:
 
 
 def test_nothing_readable_at_all_is_an_invalid_table() -> None:
+    """The disk is to blame, and the line says so; "no signature" would blame whoever made it."""
+
     def failing(start: int, length: int) -> bytes:
         raise ReadFailed("/dev/sda", f"Input/output error ({start} {length})")
 
-    with pytest.raises(InvalidTable):
+    with pytest.raises(InvalidTable, match=r"Input/output error \(512 512\)") as caught:
         read_table(failing, 12 << 20, 512)
+    assert "no GPT signature" not in str(caught.value)
 
 
 @pytest.mark.parametrize("size", [0, 1, 511, 512, 1023, 1024, 4096, 8191, 16896, 40000])

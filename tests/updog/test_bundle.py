@@ -160,6 +160,8 @@ def patched(offset: int, layout: str, *values: int) -> Callable[[bytearray], Non
         (patched(DIRECTORY + 20, "<I", 3), "compressed"),
         (patched(END + 12, "<I", 0xFFFFFF0), "not a ZIP file"),
         (patched(END, "<I", 0), "not a ZIP file"),
+        (patched(END + 16, "<I", DIRECTORY + 100), "its header says something else"),
+        (patched(SECOND_CENTRAL + 42, "<I", 0xFFFFFFF0), "its header says something else"),
     ],
     ids=[
         "both at the same header",
@@ -172,6 +174,8 @@ def patched(offset: int, layout: str, *values: int) -> Callable[[bytearray], Non
         "two lengths",
         "an endless directory",
         "no end of the directory",
+        "a directory that says it begins later",
+        "a header far behind the file",
     ],
 )
 def test_headers_that_disagree_are_refused(
