@@ -1,8 +1,12 @@
 """Carrying settings along a route, in memory: every migration in order, on every tree.
 
-Data migrations run here; executables in a `Workshop`. Going forward, what each migration loses is
-measured and kept; going backward, it is brought back (`migrator.kept` has the rule). Nothing is
-written: the result is a state, checked before anybody stores it.
+Data migrations run here; executables in a `Workshop`. Whichever way a migration is passed, what
+it lost when it was last passed the other way is brought back, and what it loses now is kept
+(`migrator.kept` has the rule). Nothing is written: the result is a state, checked before anybody
+stores it.
+
+A data migration that makes both a value and a group of one name fails going forward, where its
+author can see it. Going backward it must not stop a host: there, what stands in the way gives way.
 """
 
 from __future__ import annotations
@@ -11,17 +15,16 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from migrator import kept as keeping
-from migrator import kept_file, tree
+from migrator import corrections, kept_file, tree
+from migrator.corrections import Losses
 from migrator.data_migration import DataMigration
 from migrator.errors import KeyInvalid, MigrationFailed, StepFailed
 from migrator.kept import Entry, Kept
 from updog.migrations import Direction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from migrator.kept import Losses
     from migrator.plan import Leg, Route
     from migrator.tree import State, Tree
     from migrator.workshop import Workshop
@@ -61,21 +64,20 @@ def carry(state: State, route: Route, bodies: Mapping[str, Body], workshop: Work
     kept = _load_kept(state)
     kept.forget_touched(state)
     before = state.copy()
-    # What migrations lost that are not on this way: published ones may have been replaced since.
-    strangers = kept.strangers((name, leg.newer) for leg in route.legs for name in leg.names)
+    _restore(state, kept.overdue(route.source))
     for leg in route.legs:
-        for name in leg.names:
+        for number, name in enumerate(leg.names, start=1):
             _log.info("migrating %s: %s", leg.direction.value, name)
-            state = _run(state, leg, bodies[name], kept, workshop)
-        if strangers and leg.direction is Direction.BACKWARD:
-            kept.restore_above(state, leg.older)
+            arrived = number == len(leg.names)
+            state = _run(state, leg, bodies[name], kept, workshop, arrived=arrived)
+    _restore(state, kept.overdue(route.target))
     tree.check(state, unchanged=before)
     kept.remember_pending(state)
-    entries = len(kept.entries)
+    count = len(kept)
     state.kept = kept_file.render(kept)
-    if len(kept.entries) < entries:
-        lost = entries - len(kept.entries)
-        _log.warning("too much to keep for the way back: left out the %d oldest migrations", lost)
+    if len(kept) < count:
+        lost = count - len(kept)
+        _log.warning("too much to keep: left out what the %d farthest migrations lost", lost)
     return state
 
 
@@ -90,40 +92,56 @@ def _load_kept(state: State) -> Kept:
         return Kept()
 
 
-def _run(state: State, leg: Leg, body: Body, kept: Kept, workshop: Workshop) -> State:
-    forward = leg.direction is Direction.FORWARD
+def _run(
+    state: State, leg: Leg, body: Body, kept: Kept, workshop: Workshop, *, arrived: bool
+) -> State:
+    taken = kept.take(leg, body.name, arrived=arrived)
     if isinstance(body, DataMigration):
-        losses = _run_data(state, leg.direction, body)
+        losses = _run_data(state, leg.direction, body, taken)
     else:
         before = state
         state = workshop.run(body.name, body.load(), leg.direction.value, before)
-        losses = _compare(before, state) if forward else {}
-    if forward:
-        kept.add(Entry(leg.older, leg.newer, body.name, losses))
-    else:
-        kept.restore(state, migration=body.name, newer=leg.newer)
+        _restore(state, taken)
+        former = next((entry for entry in taken if entry.migration == body.name), None)
+        losses = _compare(before, state, former.trees if former else {})
+    kept.add(leg.direction, Entry(leg.older, leg.newer, body.name, losses))
     return state
 
 
 def _run_data(
-    state: State, direction: Direction, migration: DataMigration
+    state: State, direction: Direction, migration: DataMigration, taken: Iterable[Entry]
 ) -> dict[str | None, Losses]:
-    """Run a data migration on every tree; return what it lost, if it goes forward."""
+    """Run a data migration on every tree and bring back what was lost; return what it lost."""
+    run, other = migration.forward, migration.backward
+    if direction is Direction.BACKWARD:
+        run, other = other, run
     losses = {}
     for transaction, each in state.trees():
         each.mark()
         try:
+            run(each)
+            _restore_tree(each, transaction, taken)
             if direction is Direction.FORWARD:
-                migration.forward(each)
                 _check_names(each)
-                losses[transaction] = keeping.measure(each, migration.backward)
             else:
-                migration.backward(each)
+                corrections.make_room(each)
         except (StepFailed, KeyInvalid) as error:
             where = tree.describe(transaction)
             reason = f"in the {where}: {error}"
             raise MigrationFailed(migration.name, direction.value, reason) from error
+        losses[transaction] = corrections.measure(each, other)
     return losses
+
+
+def _restore(state: State, taken: Iterable[Entry]) -> None:
+    for transaction, each in state.trees():
+        _restore_tree(each, transaction, taken)
+
+
+def _restore_tree(each: Tree, transaction: str | None, taken: Iterable[Entry]) -> None:
+    for entry in taken:
+        if transaction in entry.trees:
+            corrections.restore(each, entry.trees[transaction])
 
 
 def _check_names(each: Tree) -> None:
@@ -133,8 +151,13 @@ def _check_names(each: Tree) -> None:
         raise StepFailed(f"{clash} would be both a value and a group")
 
 
-def _compare(before: State, after: State) -> dict[str | None, Losses]:
+def _compare(
+    before: State, after: State, former: Mapping[str | None, Losses]
+) -> dict[str | None, Losses]:
     pairs: dict[str | None, tuple[Tree, Tree]] = {None: (before.live, after.live)}
     for transaction in before.pending.keys() & after.pending.keys():
         pairs[transaction] = (before.pending[transaction], after.pending[transaction])
-    return {name: keeping.compare(old, new) for name, (old, new) in pairs.items()}
+    return {
+        name: corrections.compare(old, new, former.get(name, Losses()))
+        for name, (old, new) in pairs.items()
+    }

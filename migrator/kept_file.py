@@ -3,19 +3,27 @@ r"""The file of kept values: JSON, with the JSON texts of values as strings insi
     {"format": 1,
      "entries": [{"from": "1.0.0", "to": "1.1.0", "migration": "migrate_v1.1.0_x.toml.lz4",
                   "live": {"data": {"settings.motd": {"was": "\"hi\""}}}}],
+     "up": [{"from": "1.1.0", "to": "2.0.0", "migration": "migrate_v2.0.0_y.toml.lz4",
+             "live": {"data": {"settings.colour": {"was": "\"green\""}}}}],
      "pending": {"<transaction>": "<fingerprint>"}}
 
-A correction without `was` or without `foreseen` has no value there. Nothing kept is no file.
+`entries` are for the way down, `up` for the way up; the one that lies nearest is the last. A
+correction without `was` or without `foreseen` has no value there. `made` is null for no value, and
+is left out where it is the same as `foreseen`. Nothing kept is no file.
+
+Migrators of old know `entries` alone, and leave out the rest: a host that goes back may boot one.
 """
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any, TypeAlias
 
 from semver import Version
 
 from migrator import keys, values
-from migrator.kept import Correction, Entry, Kept, Losses
+from migrator.corrections import Correction, Losses
+from migrator.kept import Entry, Kept
 
 Json: TypeAlias = "dict[str, Any]"
 _FORMAT = 1
@@ -33,32 +41,44 @@ def parse(text: str) -> Kept:
         document = values.parse(text)
         if document["format"] != _FORMAT:
             raise ValueError(f"it has format {document['format']}, expected {_FORMAT}")
-        entries = [_entry_from(entry) for entry in document["entries"]]
+        down = [_entry_from(entry) for entry in document["entries"]]
+        up = [_entry_from(entry) for entry in document.get("up", [])]
         pending = {str(name): str(print_) for name, print_ in document["pending"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it is not a file of kept values: {error!r}") from None
-    return Kept(entries, pending)
+    return Kept(down, up, pending)
 
 
 def render(kept: Kept) -> str | None:
     """Return the file's text, or None if there is nothing to keep.
 
-    What was lost longest ago is left out where all of it would make the file too long to be read
-    again; `kept` then lacks it too.
+    Where all of it would make the file too long to be read again, what lies farthest away is left
+    out, in both directions alike; `kept` then lacks it too.
     """
-    room = MAX_BYTES
-    texts: list[str] = []
-    for entry in reversed(kept.entries):
-        text = values.dump(_entry_to(entry))
-        room -= len(text.encode()) + 1
-        if room < 0:
-            break
-        texts.append(text)
-    kept.entries = kept.entries[len(kept.entries) - len(texts) :]
-    if not texts:
+    down, up = _texts_that_fit(kept)
+    kept.down, kept.up = kept.down[len(kept.down) - len(down) :], kept.up[len(kept.up) - len(up) :]
+    if not kept:
         return None
-    entries, pending = ",".join(reversed(texts)), values.dump(kept.pending)
-    return f'{{"format":{_FORMAT},"entries":[{entries}],"pending":{pending}}}'
+    ways = f'"entries":[{",".join(reversed(down))}]'
+    if up:
+        ways += f',"up":[{",".join(reversed(up))}]'
+    return f'{{"format":{_FORMAT},{ways},"pending":{values.dump(kept.pending)}}}'
+
+
+def _texts_that_fit(kept: Kept) -> tuple[list[str], list[str]]:
+    """Return the texts of the entries down and up for which there is room, the nearest first."""
+    texts: tuple[list[str], list[str]] = ([], [])
+    room = MAX_BYTES
+    for pair in zip_longest(reversed(kept.down), reversed(kept.up)):
+        for entry, fitting in zip(pair, texts, strict=True):
+            if entry is None:
+                continue
+            text = values.dump(_entry_to(entry))
+            room -= len(text.encode()) + 1
+            if room < 0:
+                return texts
+            fitting.append(text)
+    return texts
 
 
 def _entry_to(entry: Entry) -> Json:
@@ -85,9 +105,9 @@ def _entry_from(document: Json) -> Entry:
 
 def _losses_to(losses: Losses) -> Json:
     metadata: dict[str, Json] = {}
-    for (name, metadata_key), correction in losses.metadata.items():
+    for (name, metadata_key), correction in sorted(losses.metadata.items()):
         metadata.setdefault(name, {})[metadata_key] = _correction_to(correction)
-    data = {name: _correction_to(correction) for name, correction in losses.data.items()}
+    data = {name: _correction_to(correction) for name, correction in sorted(losses.data.items())}
     return {**({"data": data} if data else {}), **({"metadata": metadata} if metadata else {})}
 
 
@@ -106,12 +126,16 @@ def _losses_from(document: Json) -> Losses:
 
 def _correction_to(correction: Correction) -> Json:
     members = {"was": correction.was, "foreseen": correction.foreseen}
-    return {name: text for name, text in members.items() if text is not None}
+    document: Json = {name: text for name, text in members.items() if text is not None}
+    if correction.made != correction.foreseen:
+        document["made"] = correction.made
+    return document
 
 
 def _correction_from(document: Json) -> Correction:
-    texts = [document.get("was"), document.get("foreseen")]
-    for text in texts:
+    was, foreseen = document.get("was"), document.get("foreseen")
+    made = document.get("made", foreseen)
+    for text in (was, foreseen, made):
         if text is not None:
             values.check_metadata(text)
-    return Correction(*texts)
+    return Correction(was, foreseen, made)
