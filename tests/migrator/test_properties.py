@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
@@ -129,7 +129,10 @@ def storable(state: State) -> bool:
 )
 @given(before=STATES, chain=CHAINS)
 def test_up_and_back_is_the_identity(tmp_path: Path, before: State, chain: list[list[str]]) -> None:
-    """Whatever migrations do to settings, the way back undoes it, if nothing was set in between."""
+    """Whatever migrations do to settings, the way back undoes it, if nothing was set in between.
+
+    And the next way up does it once more, with nothing more to keep.
+    """
     route, bodies = route_of(chain)
     with Workshop(tmp_path, Limits()) as workshop:
         try:
@@ -141,8 +144,98 @@ def test_up_and_back_is_the_identity(tmp_path: Path, before: State, chain: list[
         event(f"changed: {bool(changes(before, up))}")
         assert storable(up)
         back = carry(up.copy(), route.back(), bodies, workshop)
-    assert changes(before, back) == []
-    assert back.kept is None
+        assert changes(before, back) == []
+        assert back.kept is None
+        again = carry(back.copy(), route, bodies, workshop)
+    assert changes(up, again) == []
+    assert again.kept == up.kept
+
+
+@settings(
+    max_examples=EXAMPLES,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(before=STATES, chain=CHAINS)
+def test_back_and_up_is_the_identity(tmp_path: Path, before: State, chain: list[list[str]]) -> None:
+    """Whatever the newest version has is there again when a host returns to it."""
+    route, bodies = route_of(chain)
+    with Workshop(tmp_path, Limits()) as workshop:
+        try:
+            back = carry(before.copy(), route.back(), bodies, workshop)
+        except (MigrationFailed, ResultInvalid) as error:
+            event(str(error)[-20:])
+            return
+        event(f"changed: {bool(changes(before, back))}, kept: {back.kept is not None}")
+        up = carry(back.copy(), route, bodies, workshop)
+        assert changes(before, up) == []
+        again = carry(up.copy(), route.back(), bodies, workshop)
+    assert changes(back, again) == []
+    assert again.kept == back.kept
+
+
+class Edit(NamedTuple):
+    """What somebody sets on the way; None unsets."""
+
+    data: dict[str, str | None]
+    metadata: dict[tuple[str, str], str | None]
+
+    def apply(self, state: State) -> None:
+        for name, text in self.data.items():
+            state.live.data.put(name, text)
+        for address, text in self.metadata.items():
+            state.live.metadata.put(address, text)
+
+
+EDITS = st.builds(
+    Edit,
+    st.dictionaries(NAMES, VALUES | st.none(), max_size=3),
+    st.dictionaries(st.tuples(NAMES, METADATA_KEYS), VALUES | st.none(), max_size=2),
+)
+
+
+@settings(
+    max_examples=EXAMPLES,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    before=STATES,
+    chain=CHAINS,
+    start=st.integers(0, 3),
+    walk=st.lists(st.integers(0, 3) | EDITS, min_size=3, max_size=8),
+)
+def test_a_version_that_a_host_returns_to_is_as_it_was_left(
+    tmp_path: Path, before: State, chain: list[list[str]], start: int, walk: list[int | Edit]
+) -> None:
+    """However often a host goes to and fro; until somebody sets something."""
+    route, bodies = route_of(chain)
+    place, host = start % (len(chain) + 1), before.copy()
+    left = {place: host.copy()}
+    returns = 0
+    with Workshop(tmp_path, Limits()) as workshop:
+        for each in walk:
+            if isinstance(each, Edit):
+                each.apply(host)
+                if not storable(host):
+                    return
+                left = {place: host.copy()}
+                continue
+            target = each % (len(chain) + 1)
+            try:
+                host = carry(host, between(route, place, target), bodies, workshop)
+            except (MigrationFailed, ResultInvalid) as error:
+                event(type(error).__name__)
+                return
+            place = target
+            returns += place in left
+            assert changes(left.setdefault(place, host.copy()), host) == []
+    event(f"returns: {returns}")
+
+
+def between(route: Route, place: int, target: int) -> Route:
+    """The part of a route up from one of its versions to another, either way."""
+    low, high = sorted((place, target))
+    part = Route(Version(low + 1), Version(high + 1), route.legs[low:high])
+    return part if place <= target else part.back()
 
 
 @settings(
