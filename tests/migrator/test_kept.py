@@ -353,6 +353,17 @@ class TestTheWayUpAgain:
         host.go(UP)
         assert plain_metadata(host.state.live) == {"s": {"m": ["y"], "n": 1}}
 
+    def test_metadata_that_was_unset_stays_unset(self, tmp_path: Path) -> None:
+        host = traveller(tmp_path, MOVED, State(tree({"old": 1}, {"old": {"m": 1, "n": 2}})))
+        host.go(UP)
+        assert plain_metadata(host.state.live) == {"new": {"m": 1, "n": 2}}
+        host.state.live.metadata.put(("new", "m"), None)
+        for _ in range(2):
+            host.go(UP.back())
+            assert plain_metadata(host.state.live) == {"old": {"m": 1, "n": 2}}
+            host.go(UP)
+            assert plain_metadata(host.state.live) == {"new": {"n": 2}}
+
     def test_a_value_does_not_return_into_a_group_that_took_its_place(self, tmp_path: Path) -> None:
         host = traveller(tmp_path, COLOUR, state({}))
         host.go(UP)
@@ -398,6 +409,17 @@ class TestTheWayUpAgain:
             assert host.live == older
             host.go(UP)
             assert host.live == newer
+
+    def test_what_is_put_below_a_value_takes_its_place_though_that_was_changed_too(
+        self, tmp_path: Path
+    ) -> None:
+        document = RENAME.replace('"old"', '"s.part"') + "\n" + REPLACE
+        host = traveller(tmp_path, document, state({"new": 1, "s": "b"}))
+        for _ in range(2):
+            host.go(UP.back())
+            assert host.live == {"s.part": 1}
+            host.go(UP)
+            assert host.live == {"new": 1, "s": "b"}
 
     def test_metadata_in_the_way_gives_way_too(self, tmp_path: Path) -> None:
         settings = State(tree({"new": 1}, {"old.part": {"m": 2}, "other": {"m": 3}}))
@@ -627,6 +649,28 @@ class TestLongerWays:
         host.go(ROUTE.back())
         assert host.live == {}
 
+    def test_by_larger_steps_losses_of_one_value_come_back_in_turn(self, tmp_path: Path) -> None:
+        """What the nearer one lost is what the farther one had left of it."""
+        first = '[[steps]]\nkind = "convert"\nsettings = ["n"]\n'
+        bodies = {
+            "gone": migration("gone", ADD.replace("add", "remove")),
+            "one": migration("one", ADD),
+            "up": migration("up", f'{first}forward = "first"'),
+            "down": migration("down", f'{first}backward = "first"'),
+            "all": migration("all", "steps = []"),
+        }
+        larger = way((V1, V3, ["all"]))
+        host = Traveller(tmp_path, state({"n": ["x", "y"]}), bodies)
+        host.go(way((V1, V2, ["one"]), (V2, V3, ["down"])).back())
+        assert host.live == {}
+        host.go(larger)
+        assert host.live == {"n": ["x", "y"]}
+        host = Traveller(tmp_path, state({"n": ["x", "y"]}), bodies)
+        host.go(way((V1, V2, ["up"]), (V2, V3, ["gone"])))
+        assert host.live == {}
+        host.go(larger.back())
+        assert host.live == {"n": ["x", "y"]}
+
     def test_a_step_that_has_lost_its_migrations_brings_back_all(self, tmp_path: Path) -> None:
         bodies = {"one": migration("one", COLOUR), "two": migration("two", ADD)}
         host = Traveller(tmp_path, state({"settings.host.colour": "green", "n": 1}), bodies)
@@ -644,6 +688,16 @@ class TestLongerWays:
         host.go(way((V2, V3, ["two"])))
         assert host.live == {"settings.host.colour": "green"}
         assert host.kept() is None
+
+    def test_a_migration_that_two_steps_list(self, tmp_path: Path) -> None:
+        """What it lost at one of them does not come back at the other."""
+        host = Traveller(tmp_path, state({"settings.motd": "hi"}), BODIES)
+        lower, upper = (V1, V2, ["one"]), (V2, V3, ["one"])
+        host.go(way(lower, upper))
+        host.go(way(upper).back())
+        assert host.live == {}
+        host.go(way(lower).back())
+        assert host.live == {"settings.motd": "hi"}
 
     def test_a_migration_that_is_listed_twice(self, tmp_path: Path) -> None:
         """Each of its runs has losses of its own."""
