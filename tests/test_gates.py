@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -37,3 +38,7 @@ def test_nothing_committed_names_a_registry_or_a_home() -> None:
     assert "://" not in lock
     assert "--index-url" not in lock
     assert "--find-links" not in lock
+    packages = json.loads((ROOT / "tests/clients/package-lock.json").read_bytes())["packages"]
+    del packages[""]
+    assert all(each["integrity"].startswith("sha512-") for each in packages.values())
+    assert not any("resolved" in each for each in packages.values())

@@ -133,6 +133,8 @@ def test_two_of_three_on_machines_of_their_own(team: Team, tmp_path: Path) -> No
         assert targets["signed"] == [team.keyid(name)]
         assert not targets["complete"]
         assert "has 1 of the 2 signatures" in owner.refused(*team.publishing(copies[-1]))
+        trying = [*team.publishing(copies[-1]), "--dry-run"]
+        assert "has 1 of the 2 signatures" in owner.refused(*trying)
     owner.do("proposal", "merge", file, *copies)
     assert state(owner) == before
     done = owner.do(*team.publishing(file))
