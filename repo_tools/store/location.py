@@ -1,6 +1,9 @@
 """From what a user types to the place that it names.
 
 /srv/updates, updates/, file:///srv/updates     a directory
+s3://bucket/prefix                              object storage
+https://updates.example.com/os                  a web address, for reading
+update.bundle                                   a bundle, for reading
 """
 
 from __future__ import annotations
@@ -39,8 +42,8 @@ def open_store(location: str, *, kernel: Kernel = KERNEL) -> Store:
     if "://" in location:
         raise InputInvalid(
             f"location {location}",
-            f"nothing can be published to {parts.scheme}:",
-            hint="give a directory, or s3://bucket/prefix",
+            f"nothing can be published to a {parts.scheme}: address",
+            hint="give a directory, or s3://bucket/prefix; for reading, a web address too",
         )
     return DirectoryStore(Path(location), kernel=kernel)
 
