@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from migrator.cli import migrator
+from partition.streams import standard_streams
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 def main() -> None:
     """Run the command line."""
     signal.signal(signal.SIGTERM, _interrupt)
-    migrator(prog_name="migrator")
+    with standard_streams():
+        migrator(prog_name="migrator")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -7,6 +7,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from partition.streams import standard_streams
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -18,7 +20,8 @@ def main() -> None:
     from updog.cli import cli  # noqa: PLC0415  see above
 
     try:
-        cli(prog_name="updog")
+        with standard_streams():
+            cli(prog_name="updog")
     finally:
         # The exit code is decided; nothing that happens while Python ends should change it.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -388,3 +388,30 @@ def test_words_that_make_no_sense(tmp_path: Path, words: tuple[str, ...], exit_c
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     assert stage.host.disk.read_bytes() == before
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
+def test_started_without_standard_streams(tmp_path: Path, closed: str) -> None:
+    """Their numbers must not go to the disk: what is said on stderr would be written into it."""
+    stage = Stage.build(tmp_path)
+    script = f'"$@" {closed}; exit $?'
+    command = ["sh", "-c", script, "sh", *stage.command("update", "--progress", "none")]
+    done = subprocess.run(command, env=stage.environment(), capture_output=True, check=False)
+    assert done.returncode == 0
+    assert stage.flags()[1] == disks.Flags(priority=2, tries_left=1, successful=False)
+    assert stage.host.boot() == NEW
+
+
+def test_nobody_can_be_told(tmp_path: Path) -> None:
+    """Stderr goes to a file on a full disk: an update that cannot say what it does ends."""
+    stage = Stage.build(tmp_path)
+    with open("/dev/full", "w") as full:  # noqa: PTH123  a device
+        done = subprocess.run(
+            stage.command("update", "--progress", "none"),
+            env=stage.environment(),
+            stderr=full,
+            stdout=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert stage.flags() == (CONFIRMED, disks.Flags(0, 0, successful=False))
