@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakSet
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, SystemTimeWarning
 
 from updog import http_connection
 from updog.addresses import redirected, same_origin
@@ -89,6 +90,8 @@ class HttpClient:
     ) -> None:
         # The library logs URLs with their queries, which may hold a token.
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+        # What a wrong clock means is said in `updog.clock`; this would be a line of the library's.
+        urllib3.disable_warnings(SystemTimeWarning)
         self.limits = limits
         self._proxies = proxies
         self._parameters = parameters

@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
@@ -415,6 +415,15 @@ class TestTls:
         with secure(certificate) as server:
             fetch(to(server.url.replace("http:", "https:")))
         assert len(server.requests) == 1
+
+    def test_a_clock_that_was_never_set_is_our_business(
+        self, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The library would warn of it on stderr, in its own words; `updog.clock` has one line."""
+        monkeypatch.setattr("urllib3.connection.RECENT_DATE", date(9999, 1, 1))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with secure(certificate) as server:
+            fetch(to(server.url.replace("http:", "https:")))
 
     def test_no_way_back_to_plain_http(
         self, certificate: Path, monkeypatch: pytest.MonkeyPatch
