@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.crash import counts
-from tests.support.places import place
+from tests.support.places import eager_journal, place
 
-if TYPE_CHECKING:
-    import pytest
+__all__ = ["eager_journal", "place"]
 
-__all__ = ["place"]
+
+@pytest.fixture(autouse=True)
+def always(eager_journal: None) -> None:
+    """The same writes in every run."""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

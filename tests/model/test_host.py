@@ -25,6 +25,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
+import pytest
 from hypothesis import note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -42,7 +43,7 @@ from signpost.state import BootState
 from tests.support import bootloader
 from tests.support.examiner import marked_valid
 from tests.support.host import Bricked, Host, chosen, content, publish
-from tests.support.places import roomy
+from tests.support.places import eager_journal, roomy
 from tests.support.power import Killed, materialise
 from tests.support.volume import State, Torn, Write
 from updog.errors import UpdogError
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 
     from tests.support.repository import Repository
     from tests.support.volume import History
+
+__all__ = ["eager_journal"]
 
 IS_DEEP = os.environ.get("UPDOG_CRASH") == "deep"
 REFUSALS = (UpdogError, SignpostError, PartitionError)
@@ -254,8 +257,8 @@ def still_bootable(host: Host) -> tuple[str, ...]:
 def cut(history: History, moment: int, luck: Random) -> State:
     """A cut at a thousandth of a history, that loses some of what was in the air.
 
-    How many changes there are differs a little from run to run, since the journal is written by
-    the clock; so hypothesis draws what does not depend on it.
+    How many changes there are differs a little from run to run, since threads make them; so
+    hypothesis draws what does not depend on it.
     """
     if not history.changes:
         return State(0)
@@ -270,6 +273,7 @@ def cut(history: History, moment: int, luck: Random) -> State:
     return State(durable | sum(1 << index for index in kept), torn)
 
 
+@pytest.mark.usefixtures("eager_journal")
 def test_whatever_happens_the_host_goes_on() -> None:
     HostMachine.happened.clear()
     run_state_machine_as_test(

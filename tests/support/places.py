@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from updog import journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +25,15 @@ def roomy() -> Path | None:
     if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _NEEDED_BYTES:
         return _MEMORY
     return None
+
+
+@pytest.fixture
+def eager_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every entry of the journal is written at once, whatever that costs.
+
+    Usually it depends on how long the last write took, and the moments to be killed at with it.
+    """
+    monkeypatch.setattr(journal, "_COST_SHARE", math.inf)
 
 
 @pytest.fixture
