@@ -288,4 +288,4 @@ def test_whatever_happens_the_host_goes_on() -> None:
     assert happened["power cuts"] >= 12
     assert happened["kills"] >= 12
     assert happened["versions came up"] >= 5
-    assert happened["versions failed"] >= 4
+    assert happened["versions failed"] >= 3
