@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -50,6 +50,13 @@ class Site:
     repository: Repository
     url: str
     log: Path
+    tree: Path
+
+    @contextmanager
+    def slowly(self) -> Iterator[Site]:
+        """The same files from a server that nobody gets done with in the time of a test."""
+        with nginx(self.tree, extra="limit_rate 500k;") as server:
+            yield replace(self, url=server.url)
 
     def image_bytes(self, run: int) -> int:
         """Bytes of image bodies sent to one run: its number is the seed that requests carry.
@@ -71,7 +78,7 @@ def site(place: Path) -> Iterator[Site]:
     log.touch()
     extra = f"access_log {log} combined; limit_rate {RATE}; output_buffers 1 64k;"
     with nginx(tree, extra=extra) as server:
-        yield Site(repository, server.url, log)
+        yield Site(repository, server.url, log, tree)
 
 
 def install(directory: Path, site: Site) -> Host:
@@ -205,8 +212,8 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_asked_to_stop(number: signal.Signals, place: Path, site: Site) -> None:
     """One line, exit code 1, nothing marked valid; and the next update completes."""
     host = install(place / "host", site)
-    with updating(host, site) as process:
-        # The images come next, and take a while.
+    with site.slowly() as slow, updating(host, slow) as process:
+        # The images come next.
         wait_for(host.paths.metadata_cache.exists)
         time.sleep(0.3)
         process.send_signal(number)
