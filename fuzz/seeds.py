@@ -26,6 +26,7 @@ _HASH = "598f10af-c955-4456-6a99-7720068a6cea"
 _PRIVATE = "440408bb-eb0b-4328-a6e5-a29038fad706"
 
 _ADDRESSES = 'metadata_base_url = "https://u.example/m"\ntargets_base_url = "file:///t"\n'
+_DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
 
 
 def main() -> None:
@@ -175,6 +176,29 @@ def _texts() -> Iterator[tuple[str, str, bytes]]:
             "seed = 2048\nseeed = 1\n",
             "a = " + "[" * 3000,
             "x = 1979-05-27T07:32:00Z\n",
+        ],
+    }
+    chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    texts |= {
+        "http-answer": [
+            f'\x00200 OK\nContent-Length:10\nETag:"tag"\nLast-Modified:{_DATE}\nDate:{_DATE}',
+            '\x07206 Partial Content\nContent-Range:bytes 5-9/10\nContent-Length:5\nETag:"tag"',
+            "\x03416 Range Not Satisfiable\nContent-Range:bytes */10",
+            f"\x02503 Busy\nRetry-After:{_DATE}\nDate:{_DATE}",
+            "\x01200 OK\nContent-Encoding:gzip\nTransfer-Encoding:chunked",
+        ],
+        "http-body": [
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            f"{chunked}5;a=b\r\nhello\r\n0\r\nTrailer: x\r\n\r\n",
+            f"{chunked}-5\r\nhello",
+            "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.0 200 OK\r\n\r\nhello",
+        ],
+        "redirect": [
+            "/elsewhere/file?x=1",
+            "https://user:pw@mirror.example:8443/a/../file",
+            "http://[::1",
+            "file:///etc/passwd",
+            "//mirror.example",
         ],
     }
     for target, lines in texts.items():

@@ -281,6 +281,80 @@ def target_name(data: bytes) -> None:
         )
 
 
+def http_answer(data: bytes) -> None:
+    """Any status and headers: taken within the limits, or refused.
+
+    The first byte chooses what is known of the file and how much of it is here, the first line is
+    the status, the others are headers.
+    """
+    from updog.errors import DownloadFailed
+    from updog.http_answers import Unsuitable, Wanted, judge
+    from updog.retries import Broken
+
+    choice = (data[:1] or b"\0")[0]
+    status, *lines = data[1:].decode("latin-1").split("\n")
+    headers = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    position = (0, 5)[choice & 1]
+    length = (None, 10)[choice >> 1 & 1]
+    told = headers.get("Content-Length", "")
+    wanted = Wanted(
+        shown="fuzz",
+        position_bytes=position,
+        length_bytes=length,
+        max_bytes=length or 100,
+        validator=(None, '"tag"')[choice >> 2 & 1],
+        unless=(None, '"tag"')[choice >> 3 & 1],
+        digest_is_known=length is not None,
+    )
+    code = int(status[:3]) if status[:3].isascii() and status[:3].isdecimal() else 200
+    body = int(told[:18]) if told.isascii() and told[:18].isdecimal() else None
+    try:
+        accepted = judge(code, "", headers, body, wanted)
+    except (Broken, DownloadFailed, Unsuitable):
+        return
+    if accepted.not_modified:
+        return
+    require("nothing is longer than it may be", kept=(accepted.length_bytes or 0) <= 100)
+    require("a length that is known stays", kept=length in {None, accepted.length_bytes})
+    require("what is here is all that is skipped", kept=accepted.skip_bytes in {0, position})
+
+
+def redirect(data: bytes) -> None:
+    """Any text as the place that a redirect leads to: refused, or the web, without a password."""
+    from urllib.parse import urlsplit
+
+    from updog.addresses import redirected
+    from updog.errors import AddressInvalid
+
+    with contextlib.suppress(AddressInvalid):
+        url = redirected("https://repo.example/base/file?seed=1", data.decode("latin-1"))
+        parts = urlsplit(url)
+        require("https stays https", kept=parts.scheme == "https")
+        require("nobody else's credentials", kept="@" not in parts.netloc)
+
+
+def http_body(data: bytes) -> None:
+    """Any bytes as a whole answer: a body of as many bytes as came at most, or an error."""
+    import http.client
+    import io
+
+    from updog.http_connection import Body
+
+    class Wire:
+        def makefile(self, _mode: str) -> io.BufferedReader:
+            return io.BufferedReader(io.BytesIO(data))
+
+    view, received = memoryview(bytearray(64)), 0
+    with (
+        contextlib.closing(Body(Wire(), method="GET")) as body,  # type: ignore[arg-type]
+        contextlib.suppress(http.client.HTTPException, OSError),
+    ):
+        body.begin()
+        while count := body.receive(view):
+            received += count
+            require("what was received came", kept=received <= len(data))
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     target.__name__.replace("_", "-"): target
     for target in (
@@ -294,6 +368,9 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
         config,
         key_name,
         target_name,
+        http_answer,
+        http_body,
+        redirect,
     )
 }
 """Every target by the name it has on the command line and in `fuzz/corpus`."""
