@@ -31,9 +31,9 @@ test: setup ## lint, types, import rules and every test but the boots, with bran
 	@$(BIN)/python -m pytest -n $(JOBS) $(PROOFS)
 
 .PHONY: test-boot
-test-boot: ## the same on machines that really boot, in QEMU: updates, rollbacks, power cuts
+test-boot: ## on machines that really boot, in QEMU: updates, rollbacks, power cuts; OPTIONS=--help
 	@packaging/setup.sh packaging/apt-packages-boot.txt
-	@$(BIN)/python -m tests.boot
+	@$(BIN)/python -m tests.boot $(OPTIONS)
 
 .PHONY: test-clients
 test-clients: setup ## a TUF client of other people's, tuf-js, reads what repo-tools makes
