@@ -183,6 +183,7 @@ def _texts() -> Iterator[tuple[str, str, bytes]]:
         "http-answer": [
             f'\x00200 OK\nContent-Length:10\nETag:"tag"\nLast-Modified:{_DATE}\nDate:{_DATE}',
             '\x07206 Partial Content\nContent-Range:bytes 5-9/10\nContent-Length:5\nETag:"tag"',
+            f"\x00200 OK\nLast-Modified:Mon, 01 Jan {10**20} 00:00:00 GMT\nDate:{_DATE}",
             "\x03416 Range Not Satisfiable\nContent-Range:bytes */10",
             f"\x02503 Busy\nRetry-After:{_DATE}\nDate:{_DATE}",
             "\x01200 OK\nContent-Encoding:gzip\nTransfer-Encoding:chunked",
