@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from partition import durable
 from updog.attempts import Flip
 from updog.attempts_file import load_attempts, remember
 from updog.errors import RebootRefused
@@ -78,6 +79,8 @@ def flip(host: Host, disk: BootDisk) -> None:
         PartitionError: The state or the table cannot be written.
     """
     flipped = disk.state.upgrade_to_inactive()
+    # What boots next is whole. A run that was killed once it had marked it valid left this.
+    durable.remove_file(host.paths.journal, kernel=host.kernel)
     remember(host, lambda attempts: attempts.flip(Flip(host.now, host.boot_id)))
     disk.store(flipped)
 

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 IS_DEEP = os.environ.get("UPDOG_CRASH") == "deep"
 HOW = Thoroughness(exhaustive=4, samples=4, lengths=3, scattered=1)
 # Every moment, or every seventh; the moments that once went wrong are always among them, for the
-# last twelve of a run are all tried.
-STEP = 1 if IS_DEEP else 7
-LAST = 12
+# last ones of a run, from before a set is marked valid, are all tried.
+STEP = 1 if IS_DEEP else 8
+LAST = 20
 
 NAMES = {
     "a first update",
@@ -66,6 +66,7 @@ def test_killed_then_again_then_the_power_fails(
         first = kernel.made
         kernel.revive()
         scenario.act(again, repository)
+        assert not again.paths.journal.exists(), "there is nothing left to go on with"
 
         history = kernel.history()
         shutil.rmtree(copy)
