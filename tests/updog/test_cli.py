@@ -175,6 +175,19 @@ def test_a_wave_is_waited_for_and_ignored(desk: Desk) -> None:
     assert desk.run("check-update").stdout == "demo 2.0.0\n"
 
 
+def test_a_delay_can_be_configured(desk: Desk) -> None:
+    """Owners of hosts want others to go first: an hour into the last wave is not two."""
+    start = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+    desk.publish(entry("2.0.0", waves={"0": rfc3339(start)}))
+    desk.configure("delay_hours = 2\n")
+    told = desk.run("check-update", code=3).stderr
+    turn = rfc3339(start + timedelta(hours=2))
+    assert f"2.0.0: this host's turn comes at {turn} (seed 51)" in told
+    assert desk.run("check-update", "--now").stdout == "demo 2.0.0\n"
+    desk.configure("delay_hours = 1\n")
+    assert desk.run("check-update").stdout == "demo 2.0.0\n"
+
+
 def test_ignoring_waves_can_be_configured(desk: Desk) -> None:
     desk.publish(entry("2.0.0", waves={"0": rfc3339(NOW + timedelta(days=1))}))
     desk.configure("ignore_waves = true\n")

@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +35,11 @@ from tests.support.disks import (
     set_flags,
 )
 from tests.support.host import PARTS, Host, Quiet, publish, release, target_name
+from tests.support.repository import NOW, MemoryTransport
 from updog import staging
 from updog.attempts_file import load_attempts
 from updog.errors import (
+    ClockNotSet,
     DownloadFailed,
     Interrupted,
     ManifestInvalid,
@@ -243,8 +247,6 @@ class Run:
     refreshed: int = 0
 
     def __post_init__(self) -> None:
-        from tests.support.repository import MemoryTransport  # noqa: PLC0415
-
         self.transport = MemoryTransport(self.repository)
 
     def update(self, *, apply: bool = True, reboot: bool = False, image: str | None = None) -> Any:  # noqa: ANN401
@@ -465,6 +467,26 @@ def test_expired_metadata_stops_everything(host: Host, repository: Repository) -
 
 
 # What fails on the way.
+
+
+def test_the_build_time_stands_in_for_a_clock_if_the_host_is_told_so(
+    host: Host, repository: Repository
+) -> None:
+    root = host.paths.root
+    epoch = root / "usr/lib/clock-epoch"
+    epoch.parent.mkdir(exist_ok=True)
+    epoch.touch()
+    os.utime(epoch, (NOW.timestamp(), NOW.timestamp()))
+
+    def told_the_time() -> datetime:
+        never_set = replace(host.environment(), now=datetime(1970, 1, 1, tzinfo=UTC))
+        return refresh(never_set, MemoryTransport(repository)).now
+
+    with pytest.raises(ClockNotSet):
+        told_the_time()
+    with (root / "etc/updog.toml").open("a") as config:
+        config.write('clock_floor = "build-time"\n')
+    assert told_the_time() == NOW
 
 
 def test_a_bad_image_leaves_a_set_that_cannot_boot(tmp_path: Path) -> None:
@@ -719,6 +741,30 @@ def test_two_roots_with_one_disk_exclude_each_other(
     ):
         other.update(repository)
     assert both(host) == FRESH
+
+
+def test_a_rollback_during_an_update_is_turned_away(host: Host, repository: Repository) -> None:
+    """From the first write to the last: it would make a half-written set the next to boot."""
+    set_flags(host.disk, BOOT_B, Flags(1, 0, True))
+    location = Location(host.disk, Slot.A, is_image=True)
+    boots_next: list[str | None] = []
+
+    def rolling_back(*_: object, **__: object) -> None:
+        with (
+            pytest.raises(LockHeld, match="is at work on it"),
+            BootDisk.open(location, writable=True, wait_seconds=0) as disk,
+        ):
+            disk.store(disk.state.rollback_to_inactive())
+        boots_next.append(bootloader.next_boot(host.disk))
+
+    def between(jobs: Any, transport: Any, **more: Any) -> None:  # noqa: ANN401
+        rolling_back()
+        install_images(jobs, transport, **more)
+
+    host.install_images = between
+    Run(host, repository, rehearse=rolling_back).update()
+    assert boots_next == ["A", "A"]
+    assert both(host) == APPLIED
 
 
 def test_signpost_shows_the_disk_while_an_update_runs(host: Host, repository: Repository) -> None:

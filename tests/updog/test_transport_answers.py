@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from updog.errors import CannotResume, DownloadFailed
+from updog.errors import CannotResume, DownloadFailed, NotFound
 from updog.http_answers import Accepted, Unsuitable, Wanted, judge, strong_validator
 from updog.retries import Broken
 
@@ -74,6 +74,16 @@ def test_another_file_in_the_middle() -> None:
 def test_other_statuses(status: int, wanted: Wanted, kind: type[Exception]) -> None:
     with pytest.raises(kind):
         judge(status, "", PART, 600, wanted)
+
+
+def test_only_404_says_that_there_is_no_such_file() -> None:
+    """The walk along the roots ends at that answer, so no other may pass for it."""
+    with pytest.raises(NotFound):
+        judge(404, "Not Found", {}, 0, UNKNOWN)
+    for status in {*range(400, 600)} - {404}:
+        with pytest.raises((DownloadFailed, Broken)) as caught:
+            judge(status, "", {}, 0, UNKNOWN)
+        assert not isinstance(caught.value, NotFound), status
 
 
 def test_a_file_that_has_another_length_by_now() -> None:
