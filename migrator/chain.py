@@ -44,6 +44,7 @@ _MAJOR = re.compile(r"v\d+")
 _MINOR = re.compile(r"v\d+\.\d+")
 _IN_WORK = re.compile(r"\.(v.+|current)\.new")
 _LINKS = 4
+_LOOKS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,20 @@ def read(base: Path) -> Chain | None:
             `current` although other links lead to settings, and not because the making of a first
             copy was interrupted.
     """
+    seen = ""
+    for _ in range(_LOOKS):
+        try:
+            return _follow_all(base)
+        except ChainBroken as error:
+            # A writer may have set the links anew, and removed the old copy, between our looks at
+            # the one and the other. What is really broken is so again.
+            if str(error) == seen:
+                raise
+            seen = str(error)
+    raise ChainBroken(str(base / CURRENT), "it changes faster than it can be followed")
+
+
+def _follow_all(base: Path) -> Chain | None:
     start = base / CURRENT
     if not os.path.lexists(start):
         for path in _children(base):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from semver import Version
 
-from migrator import defaults
+from migrator import chain, defaults
 from migrator.datastore import Datastore
 from migrator.errors import (
     ChainBroken,
@@ -30,6 +31,7 @@ from partition.kernel import Kernel
 from tests.migrator.builders import HASTY, Host, plain, plain_metadata, read_files
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 LIVE = {
@@ -144,9 +146,13 @@ def test_a_name_that_no_directory_can_have_is_no_transactions(
     assert host.files() == LIVE
 
 
-def test_a_reader_outruns_a_writer(host: Host) -> None:
-    """Whoever reads while copies come and go finds all of one of them."""
-    both = [{"a": "1", "b": "1"}, {"a": "2", "b": "2"}]
+# Two values at once: a single one would be replaced in place.
+BOTH = [{"a": "1", "b": "1"}, {"a": "2", "b": "2"}]
+
+
+@contextmanager
+def restless(host: Host, both: list[dict[str, str]]) -> Iterator[None]:
+    """A writer that makes one copy after the other meanwhile."""
     Datastore(host.current, kernel=HASTY).set({**both[0]})
     stop = threading.Event()
 
@@ -159,11 +165,37 @@ def test_a_reader_outruns_a_writer(host: Host) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        found = [Datastore(host.current).read().live.data.values for _ in range(100)]
+        yield
     finally:
         stop.set()
         writer.join()
+
+
+def test_a_reader_outruns_a_writer(host: Host) -> None:
+    """Whoever reads while copies come and go finds all of one of them."""
+    with restless(host, BOTH):
+        found = [Datastore(host.current).read().live.data.values for _ in range(100)]
     assert all((each["a"], each["b"]) in {("1", "1"), ("2", "2")} for each in found)
+
+
+def test_links_are_followed_while_they_are_set_anew(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy that the links led to is gone when it is looked at: they lead elsewhere by now."""
+    before = chain.read(host.current.parent)
+    look = chain._version_of
+
+    def meanwhile(base: Path, links: tuple[str, ...]) -> Version:
+        monkeypatch.undo()
+        Datastore(host.current, kernel=HASTY).set(BOTH[0])
+        return look(base, links)
+
+    monkeypatch.setattr(chain, "_version_of", meanwhile)
+    found = chain.read(host.current.parent)
+    assert before is not None
+    assert not before.path.exists()
+    assert found == chain.read(host.current.parent)
+    assert found != before
 
 
 def test_metadata_of_a_transaction_is_committed_with_it(store: Datastore) -> None:
