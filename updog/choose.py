@@ -117,6 +117,24 @@ class Choice:
         """All that could be taken now, newest first, whatever runs; just one, if it was named."""
         return tuple(each.update for each in self.findings if each.is_candidate)
 
+    def outdone_by(self, applied: Version) -> Update | None:
+        """What boots next already, if it is newer than the chosen one and must not be replaced.
+
+        Somebody took it ahead of its turn, or in spite of earlier failures, and said so with a
+        flag; the next run without one, a timer's say, is not to undo that. One that was recalled,
+        or that a lock forbids by now, is replaced all the same.
+        """
+        chosen = self.update
+        for each in self.findings:
+            if chosen is None or each.update.version <= chosen.version:
+                return None
+            if each.update.version == applied and _OVERRULED.issuperset(each.obstacles):
+                return each.update
+        return None
+
+
+_OVERRULED: Final = frozenset({Obstacle.WAVE, Obstacle.FAILED})
+"""What an operator can put aside for one run."""
 
 _END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 

@@ -15,10 +15,11 @@ what is installed. After an error the inactive set is cleared, or untouched if n
 The disk's lock is held from the first write to the last, so that `signpost` cannot change flags
 meanwhile (`signpost status` needs no lock).
 
-An update that is staged already is not downloaded again; one that a newer one replaces is cleared,
-pending flip and all. While a flip is pending, or the inactive set is the system to fall back to, an
-update goes ahead as long as the running system is confirmed; if it is not, it is refused, for the
-other set may be the only way back.
+An update that is staged already is not downloaded again; one that another one replaces is cleared,
+pending flip and all. One that boots next is not replaced by an older one, unless it was recalled.
+While a flip is pending, or the inactive set is the system to fall back to, an update goes ahead as
+long as the running system is confirmed; if it is not, it is refused, for the other set may be the
+only way back.
 """
 
 from __future__ import annotations
@@ -126,6 +127,11 @@ def update(
             if attempts.staged and pending:
                 note += f"; {attempts.staged.label} was applied before and boots next"
             return Outcome(Result.NOTHING, note=note)
+        if attempts.staged and pending and request.image is None:
+            better = choice.outdone_by(attempts.staged.version)
+            if better is not None:
+                note = f"{better.label} was applied before, boots next, and is newer"
+                return Outcome(Result.ALREADY, better, note)
         path = find_path(manifest.migrations, env.release.version, choice.update.version)
         plan = _Plan(choice.update, targets(path), _images(choice.update, repository))
         return _Run(env, tools, repository, location, plan).run(apply=apply)

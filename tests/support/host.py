@@ -117,6 +117,7 @@ def publish(
     repository: Repository | None = None,
     broken: Mapping[str, bytes] | None = None,
     root_mib: int = ROOT_MIB,
+    waves: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Repository:
     """Make, or go on with, a repository that offers these versions to everybody at once.
 
@@ -125,6 +126,7 @@ def publish(
         repository: To publish in.
         broken: Target names to what is signed and served instead of the right bytes.
         root_mib: Size of root images.
+        waves: Of versions that are not for everybody at once.
     """
     repository = repository or Repository()
     targets: dict[str, bytes] = {}
@@ -139,7 +141,7 @@ def publish(
                 "arch": ARCH,
                 "version": version,
                 "max_version": versions[-1],
-                "waves": {},
+                "waves": dict((waves or {}).get(version, {})),
                 "images": images,
             }
         )
@@ -275,6 +277,7 @@ class Host:
         *,
         apply: bool = True,
         image: str | None = None,
+        now: bool = False,
         transport: MemoryTransport | None = None,
     ) -> Outcome:
         """`updog update`, or `update-image`; over another transport to the repository if given."""
@@ -288,7 +291,7 @@ class Host:
             interrupt=Interrupt(),
         )
         wanted = parse_version(image) if image else None
-        request = Request(image=wanted, ignore_waves=False)
+        request = Request(image=wanted, ignore_waves=now)
         return install.update(self.environment(), request, tools, apply=apply)
 
     def check_update(self, repository: Repository) -> str | None:

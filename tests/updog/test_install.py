@@ -53,7 +53,7 @@ from updog.errors import (
     UpdateInProgress,
 )
 from updog.exclusion import only_updater
-from updog.install import Result, Tools, update
+from updog.install import Outcome, Result, Tools, update
 from updog.interrupt import Interrupt
 from updog.lookup import Request
 from updog.pipeline import install_images
@@ -321,6 +321,41 @@ def test_a_newer_one_replaces_what_is_staged(
     assert watch.flags == FRESH
     assert host.boot() == "2.0.0"
     assert load_attempts(host.paths.attempts).failures == {}
+
+
+def label(outcome: Outcome) -> str | None:
+    return outcome.update.label if outcome.update and outcome.was_written else None
+
+
+LATER = {"2.0.0": {"0": "2026-04-01T00:00:00Z"}}
+
+
+def test_what_was_taken_ahead_of_its_turn_is_not_replaced_by_an_older_one(
+    host: Host, repository: Repository
+) -> None:
+    """An administrator says --now; at night the timer, which does not, finds only 1.1.0."""
+    publish("1.0.0", "1.1.0", "2.0.0", repository=repository, waves=LATER)
+    assert label(host.update(repository, now=True)) == "demo 2.0.0"
+    host.install_images = no_images
+    outcome = host.update(repository)
+    assert outcome.result is Result.ALREADY
+    assert outcome.note == "demo 2.0.0 was applied before, boots next, and is newer"
+    assert both(host) == APPLIED
+    assert host.boot() == "2.0.0"
+
+
+def test_unless_it_was_only_staged_or_is_recalled_or_another_is_named(
+    host: Host, repository: Repository
+) -> None:
+    publish("1.0.0", "1.1.0", "2.0.0", repository=repository, waves=LATER)
+    host.update(repository, now=True, apply=False)
+    assert label(host.update(repository)) == "demo 1.1.0"
+    host.update(repository, now=True)
+    assert label(host.update(repository, image="1.1.0")) == "demo 1.1.0"
+    host.update(repository, now=True)
+    publish("1.0.0", "2.0.0", "1.1.0", repository=repository, waves=LATER)
+    assert label(host.update(repository)) == "demo 1.1.0"
+    assert host.boot() == "1.1.0"
 
 
 def test_the_same_version_with_other_images_is_written_again(
