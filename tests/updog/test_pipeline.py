@@ -164,6 +164,31 @@ def test_bytes_may_arrive_in_any_portions(tmp_path: Path, disk: Path) -> None:
     assert update.is_on(disk)
 
 
+def test_a_slow_stream_is_written_as_it_comes(update: Update, disk: Path, tmp_path: Path) -> None:
+    """What is whole does not wait for a megabyte to come together: at the end little is left."""
+    boot = tmp_path / "boot"
+    boot.write_bytes(update.images[Part.BOOT].read_bytes())
+    slow = update.with_target(Part.BOOT, lz4(boot, "-B4", "-BI").read_bytes(), "boot")
+    target, transport = slow.target(Part.BOOT), slow.transport()
+    region = next(job.region for job in slow.jobs(disk) if job.part is Part.BOOT)
+    beginning = boot.read_bytes()[: 64 << 10]
+    written = []
+
+    def look(name: str, at: int) -> None:
+        if name == target.name and at < 900_000:
+            time.sleep(0.05)
+            with disk.open("rb") as file:
+                file.seek(region.offset_bytes)
+                written.append(file.read(len(beginning)) == beginning)
+
+    transport.between = look
+    install(slow.jobs(disk), transport)
+    assert target.length_bytes > 1 << 20
+    assert len(written) >= 9
+    assert written[-1]
+    assert slow.is_on(disk)
+
+
 def test_an_update_is_three_images(update: Update, disk: Path) -> None:
     jobs = update.jobs(disk)
     for wrong in (jobs[:2], [*jobs, jobs[0]], []):
