@@ -197,8 +197,11 @@ CACHES: dict[str, tuple[object, str]] = {
     "no snapshot": (remove("2.snapshot.json"), "2.snapshot.json is missing"),
     "no targets": (remove("2.targets.json"), "2.targets.json is missing"),
     "no root": (lambda booted: booted.root.unlink(), "cannot use the cached trusted root"),
-    "a root that is none": (lambda booted: booted.root.write_text("{}"), "root"),
-    "the root of somebody else": (another_root, "root"),
+    "a root that is none": (
+        lambda booted: booted.root.write_text("{}"),
+        "refusing the root metadata of",
+    ),
+    "the root of somebody else": (another_root, "timestamp was signed by 0/1 keys"),
     "half a publication": (half_published, "3.snapshot.json is missing"),
     "a changed migration": (spoil_migration, "'r.toml.lz4'"),
 }
